@@ -1,0 +1,1 @@
+"""The training cockpit for PyTorch in a terminal."""

@@ -1,0 +1,75 @@
+"""What a run can be told. A command is carried out after the batch in hand, and the event that follows is its answer."""
+
+import queue
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """An order to a run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause(Command):
+    """Take no further step; answered by `RunPaused`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Continue(Command):
+    """Take steps again; answered by `RunResumed`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop(Command):
+    """Save and end; answered by `CheckpointSaved` and `RunEnded`."""
+
+    signal: int = 0
+    """The signal that asked for it, 0 when a person did."""
+
+
+@dataclass(frozen=True, slots=True)
+class SaveCheckpoint(Command):
+    """Save `last.pt` now; answered by `CheckpointSaved`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluate(Command):
+    """Measure on the validation examples now; answered by `Evaluated`."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndEpoch(Command):
+    """Go to this epoch's validation without its remaining batches; answered by the epoch's last `BatchTrained`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetLearningRate(Command):
+    """Use another learning rate from the next step on; answered by `LearningRateChanged`."""
+
+    lr: float
+    """Above 0. A scheduler goes on in proportion from here."""
+
+
+class Inbox:
+    """Commands on their way to the training thread. Any thread and any signal handler may send."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[Command] = queue.SimpleQueue()
+        self.stop: Stop | None = None
+        """The first order to stop: seen at once by what takes long and takes no other orders."""
+
+    def send(self, command: Command) -> None:
+        if isinstance(command, Stop) and self.stop is None:
+            self.stop = command
+        self._queue.put(command)
+
+    def take(self) -> Command | None:
+        """The next command, or None at once when there is none."""
+        try:
+            return self._queue.get_nowait()
+        except queue.Empty:
+            return None
+
+    def wait(self) -> Command:
+        """The next command, however long it takes."""
+        return self._queue.get()

@@ -1,0 +1,232 @@
+"""What a run says: frozen facts of plain values, the same in memory, in events.jsonl and on `--no-ui --json`."""
+
+import dataclasses
+import json
+import math
+import time
+import types
+from dataclasses import dataclass, field
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened in a run."""
+
+    at: float = field(default_factory=time.time)
+    """Unix time in seconds; for display only, durations are measured by a clock that cannot jump."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preparing(Event):
+    """The run is busy with something that is not a training step."""
+
+    what: str
+    """torch, data, model, validation, test, stop, or a sentence such as `downloading data: 12.3 of 30.9 MB`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted(Event):
+    """Everything is ready; the first step comes next."""
+
+    settings: dict[str, Any]
+    """The settings as used, the drawn seed included."""
+    classes: tuple[str, ...]
+    train_examples: int
+    valid_examples: int
+    """Examples measured after each epoch: a held-out part of the training split, or the test split."""
+    test_examples: int
+    """Examples measured once at the end; 0 when validation already uses the test split."""
+    parameters: int
+    """Trainable numbers in the model."""
+    layers: tuple[tuple[str, str, int], ...]
+    """The layers in order: torch.nn name, output shape without the batch, parameters."""
+    device: str
+    """Such as `cuda:0 NVIDIA H200` or `cpu`."""
+    data: str
+    """Where the data came from, as a phrase."""
+    resumed_from: str | None = None
+    """The checkpoint this run carries on from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchTrained(Event):
+    """A report from within an epoch; the first and the last batch always get one."""
+
+    epoch: int
+    batch: int
+    """Batches done in this epoch, from 1."""
+    batches: int
+    """Batches in this epoch."""
+    step: int
+    """Batches done since the run's beginning."""
+    loss: float
+    """Mean of the loss over the examples since the last report."""
+    lr: float
+    """The learning rate of this batch's step."""
+    grad_norm: float | None
+    """Length of the gradient over all weights, before clipping; None when it was not measured."""
+    examples_per_second: float
+    """Since the last report, pauses left out."""
+    data_wait: float
+    """Fraction of the time since the last report spent waiting for data, 0 to 1."""
+    elapsed: float
+    """Seconds since the run started, pauses included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluated(Event):
+    """The model was measured on examples it does not learn from."""
+
+    split: str
+    """`valid` after an epoch or on request, `test` once at the end with the best weights."""
+    epoch: int
+    step: int
+    loss: float
+    """Mean of the loss function over the split, nats per example for cross-entropy."""
+    accuracy: float
+    """Fraction right, 0 to 1. Format as a percentage only on screen."""
+    confusion: tuple[tuple[int, ...], ...]
+    """Counts, [true][predicted], C by C."""
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochEnded(Event):
+    """All of an epoch is done, its validation and checkpoints included."""
+
+    epoch: int
+    train_loss: float
+    """Mean of the loss over the epoch's training examples, each measured before its step."""
+    seconds: float
+    """Training, validation and saving, pauses left out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointSaved(Event):
+    """A checkpoint is whole and on the disk."""
+
+    kind: str
+    """last, best, or epoch."""
+    epoch: int
+    step: int
+    path: str
+    """Below the run folder."""
+    bytes: int
+    seconds: float
+    replaces: str | None = None
+    """The path of a checkpoint that is no longer among the best and was removed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearningRateChanged(Event):
+    """The learning rate jumped. The smooth course of a scheduler is told by `BatchTrained.lr` alone."""
+
+    lr: float
+    by: str
+    """`you`, or the scheduler's name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPaused(Event):
+    """No step is taken until `RunResumed`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResumed(Event):
+    """Steps go on after a pause."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warned(Event):
+    """Something the user should know; the run goes on."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEnded(Event):
+    """The last event of a run."""
+
+    reason: str
+    """finished, out_of_patience, stopped, interrupted, diverged or failed."""
+    error: str | None
+    """What went wrong, for people, when the reason is diverged or failed."""
+    exit_code: int
+    """What a script is told."""
+    best_epoch: int | None
+    best_loss: float | None
+    """Validation loss of the best epoch."""
+    best_accuracy: float | None
+    """Validation accuracy of the best epoch, a fraction."""
+    seconds: float
+    """Since the run started, pauses included."""
+
+
+KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in Event.__subclasses__()}
+_HINTS = {kind: get_type_hints(kind) for kind in KINDS.values()}
+
+
+def to_json(event: Event) -> str:
+    """One line, without its line end. What is not finite becomes null."""
+    values = {"event": type(event).__name__} | {f.name: getattr(event, f.name) for f in dataclasses.fields(event)}
+    try:
+        return json.dumps(values, allow_nan=False, separators=(", ", ": "))
+    except ValueError:
+        return json.dumps(_finite(values), allow_nan=False, separators=(", ", ": "))
+
+
+def _finite(value: Any) -> Any:
+    """`value` with every number that JSON cannot hold as None."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value
+
+
+def from_json(line: str | bytes) -> Event | None:
+    """The event in a line, or None when a newer program wrote a kind this one does not know.
+
+    Raises:
+        ValueError: the line is not an event: torn, not JSON, or with fields missing or of the wrong type.
+    """
+    values = json.loads(line)
+    if not isinstance(values, dict):
+        raise ValueError("not a JSON object")
+    kind = KINDS.get(str(values.pop("event", None)))
+    if kind is None:
+        return None
+    hints = _HINTS[kind]
+    try:
+        return kind(**{name: _typed(values[name], hints[name]) for name in hints if name in values})
+    except TypeError as error:
+        raise ValueError(f"{kind.__name__}: {error}") from None
+
+
+def _typed(value: Any, hint: Any) -> Any:
+    """A JSON value as the type of its field: lists become tuples, and null becomes NaN where a float must be."""
+    if get_origin(hint) in (Union, types.UnionType):
+        inner = next(arm for arm in get_args(hint) if arm is not type(None))
+        return None if value is None else _typed(value, inner)
+    if get_origin(hint) is tuple:
+        if not isinstance(value, list):
+            raise ValueError(f"expected a list, found {type(value).__name__}")
+        arms = get_args(hint)
+        each = [arms[0]] * len(value) if arms[1:] == (...,) else list(arms)
+        if len(each) != len(value):
+            raise ValueError(f"expected {len(each)} items, found {len(value)}")
+        return tuple(_typed(item, arm) for item, arm in zip(value, each, strict=True))
+    if hint is float:
+        if value is None:
+            return math.nan
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+    elif get_origin(hint) is dict:
+        if isinstance(value, dict):
+            return value
+    elif isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+        return value
+    raise ValueError(f"expected {getattr(hint, '__name__', hint)}, found {type(value).__name__}")

@@ -1,0 +1,183 @@
+"""A run's folder: its name, its lock, its manifest, and how to find it again."""
+
+import contextlib
+import errno
+import fcntl
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import tomli_w
+
+from tui_trainer.errors import FolderError, LockedError, UsageError
+from tui_trainer.settings import PROVENANCE, Settings, to_plain
+from tui_trainer.text import clean, did_you_mean
+
+
+class RunFolder:
+    """The files of one run. The folder is the interface: whoever can read it can watch the run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.manifest = path / "run.toml"
+        self.journal = path / "events.jsonl"
+        self.checkpoints = path / "checkpoints"
+        self.log = path / "log.txt"
+        self._lock = path / "lock"
+
+    @classmethod
+    def create(cls, settings: Settings) -> "RunFolder":
+        """A new, empty folder below `settings.output_dir`, for its owner's eyes only.
+
+        Raises:
+            FolderError: it cannot be made there; the message says why.
+        """
+        parent = Path(settings.output_dir).expanduser()
+        name = settings.name or f"{time.strftime('%Y-%m-%dT%H-%M-%S', time.gmtime())}-{settings.model}-{settings.dataset}"
+        attempt = 1
+        while True:
+            folder = cls(parent / (name if attempt == 1 else f"{name}-{attempt}"))
+            try:
+                parent.mkdir(parents=True, exist_ok=True)
+                folder.path.mkdir(mode=0o700)
+                folder.checkpoints.mkdir(mode=0o700)
+                folder.log.touch(mode=0o600)
+                return folder
+            except FileExistsError:
+                if not folder.path.exists():
+                    raise FolderError(f"The output folder {clean(parent)} is a file. Choose another --output-dir.") from None
+                if settings.name:
+                    raise FolderError(
+                        f"There is a run named {settings.name} in {clean(parent)} already. Choose another --name."
+                    ) from None
+                attempt += 1
+            except OSError as error:
+                raise FolderError(
+                    f"The run folder {clean(folder.path)} cannot be made: {error.strerror}. "
+                    "Nothing was trained. Choose an --output-dir that you may write to."
+                ) from None
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Held by the one process that trains here, and let go by the system however that process ends.
+
+        Raises:
+            LockedError: another process trains here; the message names it.
+        """
+        fd = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno not in (errno.EACCES, errno.EAGAIN):
+                    raise FolderError(f"The run folder {clean(self.path)} cannot be locked: {error.strerror}.") from None
+                raise LockedError(
+                    f"The run {clean(self.path.name)} is held by {self.holder()}. "
+                    f"Watch it with: tui-trainer attach {clean(self.path.name)}"
+                ) from None
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}).encode(), 0)
+            yield
+        finally:
+            os.close(fd)
+
+    def is_held(self) -> bool:
+        """True while a process trains here."""
+        try:
+            fd = os.open(self._lock, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
+        except OSError:
+            return True
+        finally:
+            os.close(fd)
+
+    def holder(self) -> str:
+        """Who trains here, in words."""
+        try:
+            held = json.loads(self._lock.read_bytes())
+            when = time.strftime("%H:%M:%S", time.localtime(float(held["since"])))
+            return f"process {int(held['pid'])} on {clean(held['host'], 60)} since {when}"
+        except (OSError, ValueError, KeyError, TypeError):
+            return "another process"
+
+    def write_manifest(self, settings: Settings, provenance: dict[str, object]) -> None:
+        """run.toml: the settings as used, and where the run came from. It can be passed back as `--config`."""
+        text = tomli_w.dumps(to_plain(settings) | {PROVENANCE: {k: v for k, v in provenance.items() if v is not None}})
+        new = self.manifest.with_suffix(".tmp")
+        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(new, self.manifest)
+
+    def write_log(self, text: str) -> None:
+        """Append to log.txt, where tracebacks go. A full disk is no reason to fail."""
+        with contextlib.suppress(OSError), self.log.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text.rstrip("\n") + "\n")
+
+
+def provenance() -> dict[str, object]:
+    """What a reader needs to repeat a run: versions, machine, commit, command."""
+    return {
+        "tui_trainer": importlib.metadata.version("tui-trainer"),
+        "torch": importlib.metadata.version("torch"),
+        "torchvision": importlib.metadata.version("torchvision"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "argv": shlex.join(sys.argv),
+        "git_commit": _git_commit(),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def _git_commit() -> str | None:
+    """The commit of the folder the run was started in, `+` behind it when files differ from it; None outside git."""
+    try:
+        command = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"]
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False, stdin=subprocess.DEVNULL)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None if answer.returncode == 0 else None
+
+
+def find(run: str, output_dir: str) -> RunFolder:
+    """The folder of a run named by its path, its name, an unambiguous beginning of it, or `last`.
+
+    Raises:
+        UsageError: there is none, or several begin like that.
+    """
+    path = Path(run).expanduser()
+    with contextlib.suppress(OSError, ValueError):
+        if (path / "events.jsonl").is_file():
+            return RunFolder(path)
+    parent = Path(output_dir).expanduser()
+    try:
+        names = sorted(entry.name for entry in parent.iterdir() if (entry / "events.jsonl").is_file())
+    except OSError:
+        names = []
+    if not names:
+        raise UsageError(f"There is no run {clean(run)!r}: {clean(parent)} holds no runs. Start one with: tui-trainer")
+    if run == "last":
+        return RunFolder(max((parent / name for name in names), key=lambda p: (p / "events.jsonl").stat().st_mtime))
+    if run in names:
+        return RunFolder(parent / run)
+    begins = [name for name in names if name.startswith(run)]
+    if len(begins) == 1:
+        return RunFolder(parent / begins[0])
+    if begins:
+        shown = ", ".join(clean(name, 80) for name in begins[:5])
+        raise UsageError(f"{clean(run)!r} could be {len(begins)} runs: {shown}. Type more of the name.")
+    raise UsageError(f"There is no run {clean(run)!r} in {clean(parent)}.{did_you_mean(run, names)}")

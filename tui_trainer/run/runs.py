@@ -1,0 +1,136 @@
+"""A run as a face sees it: events to iterate and commands to send, whether it trains here or is read from its folder."""
+
+import random
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from tui_trainer.errors import TrainerError
+from tui_trainer.run.commands import Command, Inbox
+from tui_trainer.run.events import Event, Preparing, RunEnded, RunStarted
+from tui_trainer.run.folder import RunFolder, provenance
+from tui_trainer.run.journal import Journal, follow, read
+from tui_trainer.settings import Settings
+
+
+class Run(Protocol):
+    """All that a face knows of a run."""
+
+    read_only: bool
+    """True when commands would reach nobody."""
+
+    @property
+    def folder(self) -> RunFolder | None:
+        """Where the run is on disk, once it is."""
+
+    def events(self) -> Iterator[Event]:
+        """What happens, until the run ends. Whoever iterates it waits with it."""
+
+    def send(self, command: Command) -> None:
+        """Tell the run something; its events are the answer."""
+
+
+class LocalRun:
+    """A run that trains in this process: whoever iterates `events` is the training thread."""
+
+    read_only = False
+
+    def __init__(self, settings: Settings) -> None:
+        if settings.seed is None:
+            settings = settings.model_copy(update={"seed": random.SystemRandom().randrange(2**31)})
+        self.settings = settings
+        self.inbox = Inbox()
+        self._folder: RunFolder | None = None
+
+    @property
+    def folder(self) -> RunFolder | None:
+        return self._folder
+
+    def send(self, command: Command) -> None:
+        self.inbox.send(command)
+
+    def events(self) -> Iterator[Event]:
+        """The run from its beginning. Every event is in the journal before it is given out.
+
+        Raises:
+            FolderError, LockedError: there is no folder to run in. Every later fault is a `RunEnded`.
+        """
+        folder = self._folder = RunFolder.create(self.settings)
+        with folder.lock():
+            made_by = provenance()
+            folder.write_manifest(self.settings, made_by)
+            journal = Journal(folder.journal)
+            try:
+                for event in self._guarded(folder):
+                    warning = journal.append(event)
+                    if isinstance(event, RunStarted):
+                        used = self.settings.model_copy(update={"dataset": event.settings["dataset"]})
+                        folder.write_manifest(used, made_by | {"device": event.device, "data": event.data})
+                    yield event
+                    if warning:
+                        yield warning
+            finally:
+                journal.close()
+
+    def _guarded(self, folder: RunFolder) -> Iterator[Event]:
+        """The training, with every exception turned into the `RunEnded` it means."""
+        began = time.monotonic()
+        try:
+            yield Preparing(what="torch")
+            from tui_trainer.training.loop import fit  # torch takes seconds: only the thread that trains waits for it
+
+            yield from fit(self.settings, self.inbox, folder.checkpoints)
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            folder.write_log(traceback.format_exc())
+            known = isinstance(error, TrainerError)
+            text = str(error) if known else f"{type(error).__name__}: {error}\nThis is a bug in tui-trainer."
+            yield RunEnded(
+                reason="failed",
+                error=f"{text}\nThe details are in {folder.log}.",
+                exit_code=error.exit_code if isinstance(error, TrainerError) else 1,
+                best_epoch=None,
+                best_loss=None,
+                best_accuracy=None,
+                seconds=time.monotonic() - began,
+            )
+
+
+class RecordedRun:
+    """A run read from its folder: all that has happened, then, while somebody trains there, what happens next."""
+
+    read_only = True
+    POLL = 0.25
+    """Seconds between two looks at a journal that may grow."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder: RunFolder | None = folder
+        self._path: Path = folder.journal
+        self._closed = False
+
+    def send(self, command: Command) -> None:
+        """Nobody listens."""
+
+    def close(self) -> None:
+        """Make `events` end soon, though the run goes on."""
+        self._closed = True
+
+    def events(self) -> Iterator[Event]:
+        assert self.folder is not None
+        with self._path.open("rb") as file:
+            while not self._closed:
+                held = self.folder.is_held()  # asked before reading: what is written until it lets go is then seen
+                for event in follow(file):
+                    yield event
+                    if isinstance(event, RunEnded) and not held:
+                        return
+                if not held:
+                    return
+                time.sleep(self.POLL)
+
+    def so_far(self) -> list[Event]:
+        """Everything that has happened until now."""
+        return list(read(self._path))

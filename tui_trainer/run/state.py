@@ -1,0 +1,317 @@
+"""What a viewer knows of a run: its events, folded. Live, recorded and crashed runs all become a `RunState` this way."""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from tui_trainer.run.events import (
+    BatchTrained,
+    CheckpointSaved,
+    EpochEnded,
+    Evaluated,
+    Event,
+    LearningRateChanged,
+    Preparing,
+    RunEnded,
+    RunPaused,
+    RunResumed,
+    RunStarted,
+    Warned,
+)
+from tui_trainer.text import fixed, number, percent, size
+
+ENDINGS = ("finished", "out_of_patience", "stopped", "interrupted", "diverged", "failed")
+_BUSY = {"validation": "validating", "test": "testing", "stop": "stopping"}
+
+
+@dataclass(slots=True)
+class Series:
+    """A curve that stays small: past `limit` points neighbours are averaged, so it covers everything at half the detail."""
+
+    limit: int = 1024
+    stride: int = 1
+    """Values that one point averages."""
+    xs: list[float] = field(default_factory=list)
+    ys: list[float] = field(default_factory=list)
+    _filled: int = 0
+    """Values in the last point, 0 when it is full."""
+
+    def add(self, x: float, y: float) -> None:
+        if self._filled:
+            n = self._filled
+            self.xs[-1] += (x - self.xs[-1]) / (n + 1)
+            self.ys[-1] += (y - self.ys[-1]) / (n + 1)
+        else:
+            if len(self.xs) == self.limit:
+                self._halve()
+            self.xs.append(x)
+            self.ys.append(y)
+        self._filled = (self._filled + 1) % self.stride
+
+    def _halve(self) -> None:
+        self.xs = [(a + b) / 2 for a, b in zip(self.xs[::2], self.xs[1::2], strict=True)]
+        self.ys = [(a + b) / 2 for a, b in zip(self.ys[::2], self.ys[1::2], strict=True)]
+        self.stride *= 2
+
+    def __len__(self) -> int:
+        return len(self.xs)
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRow:
+    """One line of the epoch table."""
+
+    epoch: int
+    train_loss: float
+    valid_loss: float | None
+    """None when the epoch was not validated."""
+    accuracy: float | None
+    lr: float | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointRow:
+    """One line of the checkpoint log: the newest file of its path."""
+
+    kind: str
+    epoch: int
+    step: int
+    score: float | None
+    """The validation loss that went with it, where one was measured."""
+    path: str
+    bytes: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class LogRow:
+    """One line of the event log."""
+
+    at: float
+    level: str
+    """info, good, warning or error."""
+    text: str
+
+
+@dataclass(slots=True)
+class RunState:
+    """A run as its viewers see it. `apply` every event once, in order."""
+
+    status: str = "preparing"
+    """preparing, training, validating, testing, paused, stopping, one of `ENDINGS`, or lost."""
+    activity: str = ""
+    """What is being prepared, while something is."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+    train_examples: int = 0
+    valid_examples: int = 0
+    test_examples: int = 0
+    parameters: int = 0
+    layers: tuple[tuple[str, str, int], ...] = ()
+    device: str = ""
+    data: str = ""
+    resumed_from: str | None = None
+
+    epoch: int = 0
+    batch: int = 0
+    batches: int = 0
+    step: int = 0
+    loss: float | None = None
+    lr: float | None = None
+    grad_norm: float | None = None
+    examples_per_second: float | None = None
+    """Smoothed over the last reports."""
+    data_wait: float | None = None
+    elapsed: float = 0.0
+    """Seconds since the run started, as of the last event that says so."""
+    validation_seconds: float | None = None
+    """How long the last validation took."""
+
+    train_curve: Series = field(default_factory=Series)
+    """Loss over step, as reported."""
+    valid_curve: Series = field(default_factory=Series)
+    """Validation loss over step."""
+    accuracy_curve: Series = field(default_factory=Series)
+    """Validation accuracy over step, fractions."""
+    epoch_curve: Series = field(default_factory=Series)
+    """Mean training loss over step, a point an epoch."""
+    recent: deque[float] = field(default_factory=lambda: deque(maxlen=240))
+    """The newest reported losses, for the sparkline."""
+    epochs: list[EpochRow] = field(default_factory=list)
+    evaluation: Evaluated | None = None
+    """The newest measurement, validation or test."""
+    validation: Evaluated | None = None
+    """The newest measurement on the validation examples."""
+    best: Evaluated | None = None
+    """The validation of the best epoch so far."""
+    test: Evaluated | None = None
+    """The measurement on the test examples, with the best weights."""
+    checkpoints: dict[str, CheckpointRow] = field(default_factory=dict)
+    """By path, oldest first."""
+    log: deque[LogRow] = field(default_factory=lambda: deque(maxlen=500))
+    ended: RunEnded | None = None
+    _before: str = "training"
+    """The status that a pause or a preparation interrupts."""
+
+    def apply(self, event: Event) -> None:
+        """Take in one event."""
+        match event:
+            case Preparing():
+                if self.status not in ("preparing", "validating", "testing", "stopping", "paused"):
+                    self._before = self.status
+                self.activity = event.what
+                self.status = _BUSY.get(event.what, "preparing" if not self.settings else self.status)
+            case RunStarted():
+                self._start(event)
+            case BatchTrained():
+                self._train(event)
+            case Evaluated():
+                self._evaluate(event)
+            case EpochEnded():
+                self._end_epoch(event)
+            case CheckpointSaved():
+                self._save(event)
+            case LearningRateChanged():
+                self._note(event, "info", f"learning rate {number(self.lr)} → {number(event.lr)} ({event.by})")
+                self.lr = event.lr
+            case RunPaused():
+                if self.status != "paused":
+                    self._before = self.status
+                self.status = "paused"
+                self._note(event, "warning", "paused")
+            case RunResumed():
+                self.status = self._before
+                self._note(event, "info", "carries on")
+            case Warned():
+                self._note(event, "warning", event.text)
+            case RunEnded():
+                self._end(event)
+
+    @property
+    def is_over(self) -> bool:
+        """True when no further event will come."""
+        return self.ended is not None or self.status == "lost"
+
+    @property
+    def total_epochs(self) -> int:
+        return int(self.settings.get("epochs", 0))
+
+    def lose(self) -> None:
+        """The run has neither ended nor anybody who trains it."""
+        if self.ended is None:
+            self.status = "lost"
+
+    # --- time ---
+
+    def seconds_left(self) -> tuple[float | None, float | None]:
+        """Estimates for (this epoch, the whole run), validation included, from this session's speed; None while unknown."""
+        rate = self.examples_per_second
+        if self.is_over or not rate or not self.batches:
+            return None, None
+        batch_seconds = min(self.settings.get("batch_size", 1), self.train_examples) / rate
+        validation = self.validation_seconds
+        if validation is None:
+            validation = self.valid_examples / rate / 3  # forward only: about a third of a training step
+        interval = int(self.settings.get("val_interval", 1))
+        epoch = (self.batches - self.batch) * batch_seconds
+        if not self.epochs or self.epochs[-1].epoch != self.epoch:
+            epoch += validation if self.epoch % interval == 0 or self.epoch == self.total_epochs else 0
+        more = max(0, self.total_epochs - self.epoch)
+        validated = self.total_epochs // interval - self.epoch // interval
+        run = epoch + more * self.batches * batch_seconds + max(0, validated) * validation
+        if self.test_examples and self.valid_examples:
+            run += validation * self.test_examples / self.valid_examples
+        if max_steps := int(self.settings.get("max_steps", 0)):
+            run = min(run, max(0, max_steps - self.step) * batch_seconds)
+        if max_time := float(self.settings.get("max_time", 0)):
+            run = min(run, max(0.0, max_time - self.elapsed))
+        return epoch, run
+
+    # --- folding, event by event ---
+
+    def _start(self, event: RunStarted) -> None:
+        self.status, self.activity = "training", "first step"
+        self.settings, self.classes, self.layers = event.settings, event.classes, event.layers
+        self.train_examples, self.valid_examples = event.train_examples, event.valid_examples
+        self.test_examples, self.parameters = event.test_examples, event.parameters
+        self.device, self.data, self.resumed_from = event.device, event.data, event.resumed_from
+        self.lr = float(event.settings.get("lr", 0)) or None
+        self.ended, self.examples_per_second = None, None
+        self._note(event, "info", f"started on {event.device}, {event.data}")
+
+    def _train(self, event: BatchTrained) -> None:
+        self.status, self.activity = "training", ""
+        self.epoch, self.batch, self.batches, self.step = event.epoch, event.batch, event.batches, event.step
+        self.loss, self.lr, self.data_wait = event.loss, event.lr, event.data_wait
+        self.grad_norm = event.grad_norm if event.grad_norm is not None else self.grad_norm
+        self.elapsed = event.elapsed
+        if event.examples_per_second > 0:
+            old = self.examples_per_second
+            new = event.examples_per_second
+            self.examples_per_second = new if old is None else old + 0.2 * (new - old)
+        if event.loss == event.loss and abs(event.loss) != float("inf"):
+            self.train_curve.add(event.step, event.loss)
+            self.recent.append(event.loss)
+
+    def _evaluate(self, event: Evaluated) -> None:
+        self.status, self.activity = "training", ""
+        self.evaluation = event
+        if event.split == "test":
+            self.test = event
+            self._note(event, "good", f"test: loss {fixed(event.loss)}, accuracy {percent(event.accuracy)}")
+            return
+        self.validation, self.validation_seconds = event, event.seconds
+        if abs(event.loss) < float("inf"):
+            self.valid_curve.add(event.step, event.loss)
+        self.accuracy_curve.add(event.step, event.accuracy)
+        place = f"epoch {event.epoch}" if self.batch == self.batches else f"step {event.step:,}"
+        text = f"validation at {place}: loss {fixed(event.loss)}, accuracy {percent(event.accuracy)}"
+        self._note(event, "info", text)
+
+    def _end_epoch(self, event: EpochEnded) -> None:
+        seen = self.validation if self.validation and self.validation.step == self.step else None
+        row = EpochRow(
+            epoch=event.epoch,
+            train_loss=event.train_loss,
+            valid_loss=seen.loss if seen else None,
+            accuracy=seen.accuracy if seen else None,
+            lr=self.lr,
+            seconds=event.seconds,
+        )
+        self.epochs = [old for old in self.epochs if old.epoch < event.epoch] + [row]
+        if abs(event.train_loss) < float("inf"):
+            self.epoch_curve.add(self.step, event.train_loss)
+
+    def _save(self, event: CheckpointSaved) -> None:
+        self.activity = ""
+        seen = self.validation if self.validation and self.validation.step == event.step else None
+        if event.kind == "best":
+            self.best = seen
+        self.checkpoints.pop(event.path, None)
+        self.checkpoints.pop(event.replaces or "", None)
+        self.checkpoints[event.path] = CheckpointRow(
+            event.kind, event.epoch, event.step, seen.loss if seen else None, event.path, event.bytes, event.at
+        )
+        if len(self.checkpoints) > 200:
+            self.checkpoints.pop(next(iter(self.checkpoints)))
+        level = "good" if event.kind == "best" else "info"
+        self._note(event, level, f"saved {event.kind} checkpoint, {size(event.bytes)} in {1000 * event.seconds:.0f} ms")
+
+    def _end(self, event: RunEnded) -> None:
+        self.status, self.activity, self.ended = event.reason, "", event
+        self.elapsed = event.seconds
+        text = {
+            "finished": "finished",
+            "out_of_patience": "ended early: no improvement within the patience",
+            "stopped": "stopped, as asked",
+            "interrupted": "interrupted by a signal",
+            "diverged": "stopped: the loss is not finite",
+            "failed": "failed",
+        }.get(event.reason, event.reason)
+        bad = event.reason in ("diverged", "failed")
+        first = (event.error or "").split("\n")[0]
+        self._note(event, "error" if bad else "good", f"{text}: {first}" if bad and first else text)
+
+    def _note(self, event: Event, level: str, text: str) -> None:
+        self.log.append(LogRow(event.at, level, text))

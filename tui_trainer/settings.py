@@ -1,0 +1,563 @@
+"""The one schema: the command line, the form, the TOML files, the environment and every error message come from it.
+
+Adding a setting is adding one field to `Settings`.
+"""
+
+import difflib
+import math
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+
+import tomli_w
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+
+from tui_trainer.errors import SettingsError
+from tui_trainer.text import clean, did_you_mean
+
+GROUPS = ("data", "model", "optimisation", "schedule", "run")
+ENV_PREFIX = "TUI_TRAINER_"
+CONFIG_NAME = "tui-trainer.toml"
+PROVENANCE = "provenance"
+"""The table of run.toml that says where a run came from; it is not a setting."""
+
+
+def _setting(default: Any, group: str, label: str, help: str, *, simple: bool = False, **limits: Any) -> Any:
+    """A field with its default, its place and words on the form, and its limits."""
+    return Field(default, title=label, description=help, json_schema_extra={"group": group, "simple": simple}, **limits)
+
+
+def _duration(value: object) -> object:
+    """Seconds from `90`, `90s`, `15m`, `2h`, `1:30:00`; anything else is left for pydantic to refuse."""
+    if not isinstance(value, str):
+        return value
+    if match := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh]?)\s*", value):
+        return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+    if match := re.fullmatch(r"\s*(?:(\d{1,4}):)?(\d{1,3}):(\d{2})\s*", value):
+        return float(int(match[1] or 0) * 3600 + int(match[2]) * 60 + int(match[3]))
+    return value
+
+
+Optimizer = Literal["sgd", "adagrad", "rmsprop", "adam", "adamw"]
+Loss = Literal["cross_entropy", "mse", "bce", "l1", "kl_div"]
+Scheduler = Literal["none", "plateau", "cosine", "step", "onecycle"]
+
+
+class Settings(BaseModel):
+    """Everything that decides what a run does. Frozen: a run keeps the settings it began with."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    dataset: Literal["fashion-mnist", "fashion-mnist-mini"] = _setting(
+        "fashion-mnist",
+        "data",
+        "Data set",
+        "What to learn from. fashion-mnist is found on disk or downloaded (31 MB); "
+        "fashion-mnist-mini, 5,000 + 1,000 of its images, is part of the program.",
+        simple=True,
+    )
+    data_dir: str = _setting(
+        "data",
+        "data",
+        "Data folder",
+        "Where data sets are looked for, in torchvision's layout, and downloaded to.",
+        min_length=1,
+        max_length=4000,
+    )
+    batch_size: int = _setting(
+        64,
+        "data",
+        "Batch size",
+        "Examples per step. Larger batches use the device better and want a higher learning rate.",
+        simple=True,
+        ge=1,
+        le=1_000_000,
+    )
+    valid_fraction: float = _setting(
+        0.1,
+        "data",
+        "Validation part",
+        "Fraction of the training examples held out to measure on after each epoch, the same share of every class. "
+        "0 measures on the test split instead, as the tutorial does.",
+        ge=0,
+        le=0.9,
+    )
+    limit_train_batches: int = _setting(
+        0, "data", "Limit batches", "Train on only this many batches an epoch; 0 is all of them.", ge=0, le=10**9
+    )
+    overfit_batches: int = _setting(
+        0,
+        "data",
+        "Overfit batches",
+        "Train and validate on the same few batches: the loss must fall to nearly 0, or the model cannot learn. 0 is off.",
+        ge=0,
+        le=10**9,
+    )
+
+    model: Literal["mlp", "cnn"] = _setting(
+        "mlp",
+        "model",
+        "Model",
+        "mlp is the tutorial's 784-512-512-10 network; cnn, a small convolutional network, fits images better.",
+        simple=True,
+    )
+    loss: Loss = _setting(
+        "cross_entropy",
+        "model",
+        "Loss",
+        "What training makes small. cross_entropy suits classes; mse and l1 compare probabilities with the one-hot "
+        "target, bce asks one yes-or-no question a class, kl_div compares distributions.",
+        simple=True,
+    )
+    label_smoothing: float = _setting(
+        0.0,
+        "model",
+        "Label smoothing",
+        "Share of each target spread evenly over all classes; 0.1 makes a model less sure of itself. 0 is off.",
+        ge=0,
+        lt=1,
+    )
+
+    optimizer: Optimizer = _setting(
+        "adam", "optimisation", "Optimizer", "The rule that turns gradients into steps.", simple=True
+    )
+    lr: float = _setting(
+        1e-3,
+        "optimisation",
+        "Learning rate",
+        "Step size of the optimizer. Above 0; 0.001 suits adam and adamw, sgd wants 0.01 to 0.1.",
+        simple=True,
+        gt=0,
+        le=1e6,
+    )
+    momentum: float = _setting(
+        0.0, "optimisation", "Momentum", "Share of the last step kept in the next; 0.9 is usual for sgd.", ge=0, lt=1
+    )
+    nesterov: bool = _setting(
+        False, "optimisation", "Nesterov", "Look ahead by the momentum before measuring the gradient (sgd only)."
+    )
+    weight_decay: float = _setting(
+        0.0, "optimisation", "Weight decay", "Pull of every weight towards 0 at each step; adamw likes 0.01.", ge=0, le=1e3
+    )
+    clip_grad: float = _setting(
+        0.0,
+        "optimisation",
+        "Clip gradients",
+        "Longest gradient, as a norm over all weights, that a step may use; 1 is usual. 0 is off.",
+        ge=0,
+        le=1e9,
+    )
+    grad_accum_steps: int = _setting(
+        1,
+        "optimisation",
+        "Accumulate",
+        "Batches whose gradients are averaged into one step: k batches of n act as one batch of k x n.",
+        ge=1,
+        le=100_000,
+    )
+
+    epochs: int = _setting(
+        5, "schedule", "Epochs", "How often the training examples are gone through.", simple=True, ge=1, le=1_000_000
+    )
+    scheduler: Scheduler = _setting(
+        "none",
+        "schedule",
+        "Scheduler",
+        "How the learning rate changes: plateau lowers it when the monitored value stops improving, cosine lets it "
+        "fall to min_lr, step multiplies it every few epochs, onecycle rises to it and falls again.",
+        simple=True,
+    )
+    warmup_epochs: float = _setting(
+        0.0, "schedule", "Warm-up", "Epochs in which the learning rate rises from a hundredth to its value.", ge=0, le=1e6
+    )
+    min_lr: float = _setting(0.0, "schedule", "Lowest rate", "The learning rate never falls below this.", ge=0, le=1e6)
+    decay_rate: float = _setting(
+        0.1, "schedule", "Decay rate", "Factor of the learning rate at each drop of plateau and step.", gt=0, lt=1
+    )
+    decay_epochs: int = _setting(
+        2,
+        "schedule",
+        "Decay epochs",
+        "step: epochs between two drops. plateau: validations without improvement before a drop.",
+        ge=1,
+        le=1_000_000,
+    )
+    patience: int = _setting(
+        0,
+        "schedule",
+        "Patience",
+        "Validations without improvement before training ends early. 0 is off.",
+        simple=True,
+        ge=0,
+        le=1_000_000,
+    )
+    min_delta: float = _setting(
+        0.0, "schedule", "Least gain", "An improvement smaller than this does not count as one.", ge=0, le=1e9
+    )
+    monitor: Literal["valid_loss", "valid_accuracy"] = _setting(
+        "valid_loss", "schedule", "Monitor", "What decides which epoch is best, for patience and plateau too."
+    )
+    max_steps: int = _setting(0, "schedule", "Most steps", "End after this many batches; 0 is no limit.", ge=0, le=10**12)
+    max_time: Annotated[float, BeforeValidator(_duration)] = _setting(
+        0.0, "schedule", "Most time", "End after this long: 90s, 15m, 2h or 1:30:00; 0 is no limit.", ge=0, le=1e9
+    )
+
+    device: str = _setting(
+        "auto",
+        "run",
+        "Device",
+        "auto takes the first of cuda, mps, xpu and cpu that is there; or name one, such as cuda:1.",
+        simple=True,
+        pattern=r"^(auto|cpu|mps|(cuda|xpu)(:[0-9]{1,3})?)$",
+    )
+    seed: int | None = _setting(
+        None, "run", "Seed", "Same seed, same losses. Empty draws one, and the run records it.", ge=0, le=2**63 - 1
+    )
+    deterministic: bool = _setting(
+        False, "run", "Deterministic", "Only operations that give the same bits every time; slower on a GPU."
+    )
+    output_dir: str = _setting(
+        "runs", "run", "Output folder", "Where run folders are made.", min_length=1, max_length=4000
+    )
+    name: str | None = _setting(
+        None,
+        "run",
+        "Name",
+        "Name of the run's folder: letters, digits, dot, dash and underscore. Empty makes one from time, model and data.",
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$",
+    )
+    val_interval: int = _setting(1, "run", "Validate every", "Epochs from one validation to the next.", ge=1, le=1_000_000)
+    save_every: int = _setting(
+        0, "run", "Save every", "Keep a checkpoint of its own every this many epochs; 0 is off.", ge=0, le=1_000_000
+    )
+    save_top_k: int = _setting(
+        1, "run", "Keep best", "Best epochs to keep; beyond the first as epoch-N.pt.", ge=1, le=1000
+    )
+    log_interval: int = _setting(
+        0,
+        "run",
+        "Report every",
+        "Batches from one loss report to the next; 0 reports by the clock, up to five times a second.",
+        ge=0,
+        le=10**9,
+    )
+    dry_run: bool = _setting(
+        False, "run", "Dry run", "One batch of training, validation and test, to see that all parts fit."
+    )
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        problems = contradictions(self)
+        if problems:
+            raise SettingsError([sentence for _, sentence in problems])
+        return self
+
+
+FIELDS: dict[str, FieldInfo] = Settings.model_fields
+_CHECKS: dict[str, TypeAdapter[Any]] = {name: TypeAdapter(Annotated[f.annotation, f]) for name, f in FIELDS.items()}
+
+
+def group_of(name: str) -> str:
+    """The group of a setting, one of `GROUPS`."""
+    return str(_extra(name)["group"])
+
+
+def is_simple(name: str) -> bool:
+    """True for the ten settings that matter most, open on the form from the start."""
+    return bool(_extra(name)["simple"])
+
+
+def _extra(name: str) -> dict[str, Any]:
+    extra = FIELDS[name].json_schema_extra
+    assert isinstance(extra, dict)
+    return extra
+
+
+def choices_of(name: str) -> tuple[str, ...]:
+    """The words a setting can be, or nothing when it is a number, a switch or free text."""
+    annotation = FIELDS[name].annotation
+    return get_args(annotation) if getattr(annotation, "__origin__", None) is Literal else ()
+
+
+def is_switch(name: str) -> bool:
+    """True when the setting is on or off."""
+    return FIELDS[name].annotation is bool
+
+
+def flag(name: str) -> str:
+    """A setting's name on the command line."""
+    return "--" + name.replace("_", "-")
+
+
+def nearest(name: str) -> str:
+    """A hint at the setting somebody may have meant by `name`, by its name or by its words on the form."""
+    words = {str(info.title).lower().replace(" ", "_"): known for known, info in FIELDS.items()} | {n: n for n in FIELDS}
+    near = difflib.get_close_matches(name.lower(), words, n=1, cutoff=0.6)
+    return f" Did you mean {words[near[0]]}?" if near else ""
+
+
+def contradictions(settings: Settings) -> list[tuple[tuple[str, ...], str]]:
+    """Settings that are fine one by one and not together: the names, and a sentence that holds all of them."""
+    s, found = settings, []
+    if s.momentum > 0 and s.optimizer not in ("sgd", "rmsprop"):
+        sentence = f"momentum: {s.optimizer} has none of its own; set momentum to 0, or optimizer to sgd or rmsprop"
+        found.append((("momentum", "optimizer"), sentence))
+    if s.nesterov and not (s.optimizer == "sgd" and s.momentum > 0):
+        sentence = "nesterov: needs optimizer sgd and a momentum above 0"
+        found.append((("nesterov", "optimizer", "momentum"), sentence))
+    if s.warmup_epochs > 0 and s.scheduler == "onecycle":
+        sentence = "warmup_epochs: scheduler onecycle warms up by itself; set warmup_epochs to 0"
+        found.append((("warmup_epochs", "scheduler"), sentence))
+    elif s.warmup_epochs >= s.epochs:
+        sentence = f"warmup_epochs: must be fewer than epochs ({s.epochs}), found {s.warmup_epochs:g}"
+        found.append((("warmup_epochs", "epochs"), sentence))
+    if s.min_lr > s.lr:
+        found.append((("min_lr", "lr"), f"min_lr: must not be above lr ({s.lr:g}), found {s.min_lr:g}"))
+    if s.overfit_batches and s.limit_train_batches:
+        sentence = "overfit_batches: cannot be used together with limit_train_batches; set one of them to 0"
+        found.append((("overfit_batches", "limit_train_batches"), sentence))
+    return found
+
+
+# --- reading values -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Source:
+    """Values from one place, such as a file or the command line."""
+
+    label: str
+    """How a message names the place; `{}` stands for the setting's own name there."""
+    values: Mapping[str, object]
+    text: bool = False
+    """True when every value is text as typed; False when a TOML parser has already told numbers from words."""
+
+    def place(self, name: str) -> str:
+        """Where the value of `name` was given: `--lr`, `TUI_TRAINER_LR`, `lr in tui-trainer.toml`."""
+        if self.label == "flag":
+            return flag(name)
+        if self.label == "env":
+            return ENV_PREFIX + name.upper()
+        return f"{name} in {self.label}"
+
+
+def check(name: str, value: object, *, text: bool) -> tuple[Any, str | None]:
+    """A value for the setting `name` in its own type, and what is wrong with it or None.
+
+    Text is read generously (`"64"` is a number), typed values strictly (`true` is not a number).
+    """
+    if text and isinstance(value, str):
+        value = value.strip()
+        if value.lower() in ("", "none") and type(None) in get_args(FIELDS[name].annotation):
+            return None, None
+        if is_switch(name) and value.lower() in ("on", "off"):
+            value = "true" if value.lower() == "on" else "false"
+    try:
+        if text and isinstance(value, str):
+            result = _CHECKS[name].validate_strings(value)
+        else:
+            result = _CHECKS[name].validate_python(value, strict=True)
+    except ValidationError as error:
+        return None, _sentence(name, value, error.errors()[0])
+    except (ValueError, RecursionError):
+        return None, f"is too long (found {clean(repr(value), 40)})"
+    if isinstance(result, str) and "\0" in result:
+        return None, "must not hold a NUL character"
+    return result, None
+
+
+def _sentence(name: str, value: object, error: Any) -> str:
+    """One pydantic error as the rest of a sentence that began with the setting's name."""
+    kind, context = error["type"], error.get("ctx", {})
+    shown = {True: "true", False: "false"}[value] if isinstance(value, bool) else clean(repr(value), 60)
+    found = f"found {shown}"
+    if isinstance(value, float) and value != value or str(value).lower() == "nan":
+        return f"must be a finite number, {found}"
+    if kind == "literal_error":
+        words = choices_of(name)
+        return f"must be one of {', '.join(words)}; {found}.{did_you_mean(str(value), words)}"
+    if kind == "string_pattern_mismatch" and name == "device":
+        return f"must be auto, cpu, cuda, cuda:N, mps, xpu or xpu:N; {found}"
+    if kind == "string_pattern_mismatch":
+        return f"must be 1 to 64 letters, digits, dots, dashes or underscores, not starting with . or -; {found}"
+    limits = {
+        "greater_than": "must be above {gt:g}",
+        "greater_than_equal": "must be at least {ge:g}",
+        "less_than": "must be below {lt:g}",
+        "less_than_equal": "must be at most {le:g}",
+        "string_too_short": "must not be empty",
+        "string_too_long": "must have at most {max_length} characters",
+        "finite_number": "must be a finite number",
+    }
+    if kind in limits:
+        return f"{limits[kind].format(**context)}, {found}"
+    wanted = "true or false" if is_switch(name) else "a text"
+    annotation = str(FIELDS[name].annotation)
+    if "float" in annotation:
+        wanted = "a time such as 90s, 15m or 2h" if name == "max_time" else "a number"
+    elif "int" in annotation:
+        wanted = "a whole number"
+    return f"must be {wanted}, {found}"
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """Settings made from several sources, and where each value came from."""
+
+    settings: Settings
+    origins: dict[str, str] = field(default_factory=dict)
+
+
+def resolve(sources: list[Source]) -> Resolved:
+    """The settings from all sources, later ones winning.
+
+    Raises:
+        SettingsError: every unknown name, wrong value and contradiction in all the sources together.
+    """
+    problems: list[str] = []
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    wrong: set[str] = set()
+    for source in sources:
+        for key, given in source.values.items():
+            name = str(key)
+            if name not in FIELDS:
+                problems.append(f"{clean(source.place(name), 80)}: there is no such setting.{nearest(name)}")
+                continue
+            value, problem = check(name, given, text=source.text)
+            if problem:
+                problems.append(f"{name}: {problem} ({clean(source.place(name))})")
+                wrong.add(name)
+            else:
+                values[name] = value
+                origins[name] = source.place(name)
+    probe = Settings.model_construct(**{name: f.default for name, f in FIELDS.items()} | values)
+    for names, sentence in contradictions(probe):
+        if not wrong & set(names):
+            given_at = ", ".join(origins[n] for n in names if n in origins)
+            problems.append(f"{sentence} ({clean(given_at)})" if given_at else sentence)
+    if problems:
+        raise SettingsError(problems)
+    return Resolved(Settings.model_validate(values), origins)
+
+
+def read_toml(path: Path) -> Source:
+    """The settings in a TOML file; the table `provenance` of a run.toml is passed over.
+
+    Raises:
+        SettingsError: the file is missing, unreadable, or not TOML; the message names line and column.
+    """
+    name = clean(path)
+    try:
+        if not path.is_file():
+            what = "is a folder, not a file" if path.is_dir() else "there is no such file"
+            raise SettingsError([f"settings file {name}: {what}"])
+        if path.stat().st_size > 1_000_000:
+            raise SettingsError([f"settings file {name}: is too long (over 1 MB)"])
+        data = path.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "the path cannot be used"
+        raise SettingsError([f"settings file {name}: {reason}"]) from None
+    try:
+        text = data.decode("utf-8-sig")
+        table = tomllib.loads(text)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        column = error.start - data.rfind(b"\n", 0, error.start)
+        raise SettingsError([f"settings file {name}: not UTF-8 text at line {line}, column {column}"]) from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError([f"settings file {name}: not valid TOML: {clean(error)}"]) from None
+    except RecursionError:
+        raise SettingsError([f"settings file {name}: is nested too deep"]) from None
+    except ValueError:
+        raise SettingsError([f"settings file {name}: holds a number that is too long"]) from None
+    table.pop(PROVENANCE, None)
+    return Source(name, table)
+
+
+def read_environment(environ: Mapping[str, str] = os.environ) -> Source:
+    """The settings among the environment's `TUI_TRAINER_*` variables."""
+    found = {k[len(ENV_PREFIX) :].lower(): v for k, v in environ.items() if k.startswith(ENV_PREFIX)}
+    return Source("env", found, text=True)
+
+
+# --- presets, and settings as text -----------------------------------------------------------------------------------
+
+_LOOP = {n: f.default for n, f in FIELDS.items() if group_of(n) != "run" and n not in ("dataset", "data_dir")}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "tutorial": _LOOP | {"optimizer": "sgd", "lr": 1e-3, "valid_fraction": 0.0, "log_interval": 100},
+    "quick": _LOOP
+    | {"model": "cnn", "optimizer": "adamw", "lr": 4e-3, "epochs": 4, "batch_size": 128, "scheduler": "onecycle"},
+}
+"""Plain settings under a name. `tutorial` is the tutorial's script to the letter; `quick` scores well fast."""
+
+
+def preset(name: str) -> Source:
+    """The settings of a preset.
+
+    Raises:
+        SettingsError: there is no preset of that name.
+    """
+    if name not in PRESETS:
+        hint = did_you_mean(name, PRESETS)
+        raise SettingsError([f"--preset: must be one of {', '.join(PRESETS)}; found {clean(repr(name), 60)}.{hint}"])
+    return Source(f"--preset {name}", PRESETS[name])
+
+
+def to_plain(settings: Settings) -> dict[str, Any]:
+    """Settings as TOML can hold them: those that are unset are left out."""
+    return {name: value for name, value in settings.model_dump().items() if value is not None}
+
+
+def to_toml(settings: Settings) -> str:
+    """Settings as a TOML file to keep, each with its help above it."""
+    lines = []
+    for group in GROUPS:
+        lines.append(f"# --- {group} ---")
+        for name, info in FIELDS.items():
+            if group_of(name) == group:
+                value = getattr(settings, name)
+                lines.append(f"# {info.description}")
+                lines.append(f"# {name} =" if value is None else tomli_w.dumps({name: value}).rstrip("\n"))
+        lines.append("")
+    return "\n".join(lines)
+
+
+def as_text(value: object) -> str:
+    """A value as one would type it: `0.001`, `64`, `on`, nothing for unset."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, float):
+        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+    return str(value)
+
+
+def flags(settings: Settings) -> list[str]:
+    """The command-line words that give `settings` when nothing else is set."""
+    words = []
+    for name, info in FIELDS.items():
+        value = getattr(settings, name)
+        if value == info.default or value is None:
+            continue
+        if is_switch(name):
+            words.append(flag(name) if value else f"--no-{name.replace('_', '-')}")
+        else:
+            words += [flag(name), as_text(value)]
+    return words
+
+
+def is_better(value: float, best: float | None, *, monitor: str, min_delta: float) -> bool:
+    """True when `value` beats `best` by more than `min_delta`. What is not finite never beats anything."""
+    if not math.isfinite(value):
+        return False
+    if best is None:
+        return True
+    return value < best - min_delta if monitor == "valid_loss" else value > best + min_delta

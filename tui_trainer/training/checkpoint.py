@@ -1,0 +1,116 @@
+"""Checkpoints: always whole on the disk, and read without ever running what is in them."""
+
+import contextlib
+import io
+import os
+import time
+import uuid
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tui_trainer.errors import CheckpointError
+from tui_trainer.run.events import CheckpointSaved
+from tui_trainer.text import clean
+
+Checkpoint = dict[str, Any]
+"""Plain containers and tensors: `epoch`, `model_state_dict`, `optimizer_state_dict`, `loss`, and what a resume needs."""
+
+
+def pack(checkpoint: Checkpoint) -> bytes:
+    """The checkpoint as the bytes of a file that `torch.load(weights_only=True)` accepts."""
+    buffer = io.BytesIO()
+    torch.save(checkpoint, buffer)
+    return buffer.getvalue()
+
+
+def write(packed: bytes, path: Path, *, keep: str | None = None) -> None:
+    """Put `packed` at `path` so that a kill or a power cut at any moment leaves either the old file or the new one.
+
+    `keep` is the name beside `path` under which the old file lives on.
+
+    Raises:
+        OSError: the disk is full, read-only or gone; the old file is as it was.
+    """
+    new = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(packed)
+            file.flush()
+            os.fsync(file.fileno())
+        if keep and path.exists():
+            link = new.with_suffix(".link")
+            os.link(path, link)
+            os.replace(link, path.with_name(keep))
+        os.replace(new, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(new)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def save(
+    packed: bytes, path: Path, *, kind: str, epoch: int, step: int, replaces: str | None = None
+) -> CheckpointSaved:
+    """Write a packed checkpoint and tell of it. The `last` one before lives on as prev.pt."""
+    began = time.monotonic()
+    write(packed, path, keep="prev.pt" if kind == "last" else None)
+    return CheckpointSaved(
+        kind=kind,
+        epoch=epoch,
+        step=step,
+        path=f"{path.parent.name}/{path.name}",
+        bytes=len(packed),
+        seconds=time.monotonic() - began,
+        replaces=replaces,
+    )
+
+
+def load(path: Path, device: torch.device) -> Checkpoint:
+    """The checkpoint in `path`, its tensors on `device`.
+
+    Raises:
+        CheckpointError: the file is missing, damaged or not a checkpoint; the message says which.
+    """
+    shown = clean(path)
+    try:
+        if not path.is_file():
+            raise CheckpointError(f"{shown}: there is no such file.")
+        packed = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{shown}: {error.strerror}.") from error
+    return unpack(packed, shown, device)
+
+
+def unpack(packed: bytes, shown: str, device: torch.device) -> Checkpoint:
+    """The checkpoint in the bytes of a file; `shown` names it in messages.
+
+    Raises:
+        CheckpointError: the bytes are damaged or not a checkpoint.
+    """
+    if not packed:
+        raise CheckpointError(f"{shown} is empty; a save was probably cut off. Use an older checkpoint.")
+    try:
+        with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+            damaged = archive.testzip()  # torch.load itself checks no checksum
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+        raise CheckpointError(
+            f"{shown} is cut short, damaged or not a checkpoint ({len(packed):,} bytes). Use an older one."
+        ) from error
+    if damaged:
+        raise CheckpointError(f"{shown} is damaged: {clean(damaged)} fails its checksum. Use an older checkpoint.")
+    try:
+        content = torch.load(io.BytesIO(packed), map_location=device, weights_only=True)
+    except Exception as error:  # torch's own words recommend the unsafe way, so they go to the log only
+        raise CheckpointError(f"{shown} holds something that is not plain numbers; tui-trainer refuses it.") from error
+    if not isinstance(content, dict) or "model_state_dict" not in content:
+        raise CheckpointError(f"{shown} is not a checkpoint of tui-trainer: it has no model_state_dict.")
+    return content

@@ -1,0 +1,307 @@
+"""Where a run is on its way: its parts, its position, its clock, its best so far, and what of it goes into a checkpoint."""
+
+import json
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tui_trainer.errors import DivergedError, FolderError
+from tui_trainer.run.commands import Inbox
+from tui_trainer.run.events import BatchTrained, CheckpointSaved, Evaluated, Event, RunEnded, RunStarted, Warned
+from tui_trainer.settings import Settings, is_better
+from tui_trainer.training import checkpoint, devices, models
+from tui_trainer.training.data import Batch, Data, Order, make_loader
+from tui_trainer.training.losses import LOSSES
+from tui_trainer.training.optim import Schedule, Step, make_optimizer
+
+EVALUATION_BATCH = 512
+"""Examples measured at once when training batches are smaller: no gradients are kept, so more fit."""
+
+
+class Course:
+    """Everything that changes during a run, owned by the training thread."""
+
+    def __init__(
+        self, settings: Settings, splits: Data, model: nn.Module, device: torch.device, inbox: Inbox, folder: Path | None
+    ) -> None:
+        s = self.settings = settings
+        self.splits, self.model, self.device = splits, model, device
+        self.inbox, self._folder = inbox, folder
+        self.loss_function = LOSSES[s.loss](s.label_smoothing)
+        self.optimizer = make_optimizer(model, s)
+        shuffle = None if s.overfit_batches else s.seed or 0
+        self._order = Order(len(splits.train), s.batch_size, seed=shuffle, limit=s.limit_train_batches)
+        self._train_loader = make_loader(splits.train, self._order)
+        measured = max(s.batch_size, EVALUATION_BATCH)
+        few = 1 if s.dry_run else 0
+        self.valid_loader = make_loader(splits.valid, Order(len(splits.valid), measured, seed=None, limit=few))
+        self.test_loader = splits.test and make_loader(
+            splits.test, Order(len(splits.test), measured, seed=None, limit=few)
+        )
+        self.batches = len(self._order)
+        updates = -(-self.batches // s.grad_accum_steps)
+        self.schedule = Schedule(self.optimizer, s, updates)
+        self.step = Step(model, self.loss_function, self.optimizer, self.schedule, s, self._order.examples)
+
+        self.epoch = 0
+        self.batch = 0
+        """Batches done in this epoch."""
+        self.steps = 0
+        """Batches done since the run's beginning."""
+        self.best: Evaluated | None = None
+        self.unimproved = 0
+        """Validations since the best one."""
+        self.measuring = False
+        """True while an evaluation is under way, so that another one is not begun inside it."""
+        self.ends_epoch = False
+        """The user wants this epoch's remaining batches left out."""
+        self.over = False
+        """No epoch follows this one: `max_steps` or `max_time` is reached."""
+        self.saved = False
+        """A checkpoint of this run is on the disk."""
+        self.train_loss = 0.0
+        """Mean loss of the epoch that ended last."""
+        self._best_packed: bytes | None = None
+        self._top: list[tuple[float, int]] = []
+        self.began = self._epoch_began = self._mark = time.monotonic()
+        self._reported_at = -1
+        self._loss_sum = torch.zeros((), device=device)
+        self._examples = 0
+        self._waited = 0.0
+        self._epoch_loss, self._epoch_examples = 0.0, 0
+
+    # --- going on ---
+
+    def begin_epoch(self, epoch: int) -> None:
+        self.epoch = self._order.epoch = epoch
+        self.batch, self.ends_epoch = 0, False
+        self._epoch_loss, self._epoch_examples = 0.0, 0
+        self._epoch_began = self._mark = time.monotonic()
+
+    def train_batches(self) -> Iterator[tuple[int, Batch]]:
+        """The epoch's batches with their numbers from 1, X and y on the device. Waiting for them is measured."""
+        loader = iter(self._train_loader)
+        while True:
+            asked = time.perf_counter()
+            batch = next(loader, None)
+            if batch is None:
+                return
+            X, y = batch[0].to(self.device), batch[1].to(self.device)
+            self._waited += time.perf_counter() - asked
+            yield self.batch + 1, (X, y)
+
+    def count(self, loss: Tensor, examples: int) -> None:
+        """Take note of a batch that is done."""
+        self.batch += 1
+        self.steps += 1
+        self._loss_sum += loss * examples  # stays on the device until it is reported
+        self._examples += examples
+        s = self.settings
+        if (s.max_steps and self.steps >= s.max_steps) or (s.max_time and self.elapsed() >= s.max_time):
+            self.over = True
+
+    def at_end_of_epoch(self) -> bool:
+        """True when no further batch of this epoch should be trained on; an accumulation group is always completed."""
+        if self.batch == self.batches:
+            return True
+        return (self.ends_epoch or self.over) and self.step.ends_group(self.batch)
+
+    def elapsed(self) -> float:
+        """Seconds since the run started."""
+        return time.monotonic() - self.began
+
+    def leave_out(self, seconds: float, *, of_epoch: bool) -> None:
+        """Time that was not spent on training: it counts towards no speed, and a pause towards no epoch either."""
+        self._mark += seconds
+        if of_epoch:
+            self._epoch_began += seconds
+
+    def epoch_seconds(self) -> float:
+        return time.monotonic() - self._epoch_began
+
+    def place(self) -> str:
+        return f"epoch {max(1, self.epoch)}, batch {self.batch + 1:,} of {self.batches:,}"
+
+    # --- telling ---
+
+    def due(self) -> bool:
+        """True when the batch just done should be reported: by its number, or by the clock, seldom enough to cost nothing.
+
+        By the clock a report comes every 0.2 s at first and every 1.25 s in a long run, so that a day of training
+        fits in a journal that opens at once.
+        """
+        if self.batch in (1, self.batches):
+            return True
+        if self.settings.log_interval:
+            return self.batch % self.settings.log_interval == 0
+        now = time.monotonic()
+        return now - self._mark >= min(1.25, max(0.2, (now - self.began) / 1000))
+
+    def is_reported(self) -> bool:
+        return self._reported_at == self.steps
+
+    def report(self) -> BatchTrained:
+        """The batches since the last report, as an event. Waits for the device."""
+        now = time.monotonic()
+        loss_sum, seconds = float(self._loss_sum), max(1e-9, now - self._mark)
+        event = BatchTrained(
+            epoch=self.epoch,
+            batch=self.batch,
+            batches=self.batches,
+            step=self.steps,
+            loss=loss_sum / self._examples,
+            lr=self.schedule.lr,
+            grad_norm=self.step.grad_norm(),
+            examples_per_second=self._examples / seconds,
+            data_wait=min(1.0, self._waited / seconds),
+            elapsed=self.elapsed(),
+        )
+        self._epoch_loss += loss_sum
+        self._epoch_examples += self._examples
+        self.train_loss = self._epoch_loss / self._epoch_examples
+        self._loss_sum.zero_()
+        self._examples, self._waited = 0, 0.0
+        self._mark, self._reported_at = time.monotonic(), self.steps
+        return event
+
+    def started(self) -> RunStarted:
+        splits = self.splits
+        return RunStarted(
+            settings=self.settings.model_dump(),
+            classes=splits.classes,
+            train_examples=len(splits.train),
+            valid_examples=len(splits.valid),
+            test_examples=len(splits.test) if splits.test else 0,
+            parameters=models.count(self.model),
+            layers=models.layers_of(self.model, splits.shape),
+            device=devices.describe(self.device),
+            data=splits.source,
+        )
+
+    def ended(self, reason: str, *, error: str | None = None, exit_code: int = 0) -> RunEnded:
+        return RunEnded(
+            reason=reason,
+            error=error,
+            exit_code=exit_code,
+            best_epoch=self.best.epoch if self.best else None,
+            best_loss=self.best.loss if self.best else None,
+            best_accuracy=self.best.accuracy if self.best else None,
+            seconds=self.elapsed(),
+        )
+
+    # --- judging and keeping ---
+
+    def validates(self) -> bool:
+        """True when this epoch ends with a validation: by its number, and always the last one."""
+        return self.over or self.epoch % self.settings.val_interval == 0 or self.epoch == self.settings.epochs
+
+    def monitored(self, result: Evaluated) -> float:
+        return result.loss if self.settings.monitor == "valid_loss" else result.accuracy
+
+    def is_best(self, result: Evaluated) -> bool:
+        """Compare with the best so far and remember the better one."""
+        s, best = self.settings, self.best and self.monitored(self.best)
+        if is_better(self.monitored(result), best, monitor=s.monitor, min_delta=s.min_delta):
+            self.best, self.unimproved = result, 0
+            return True
+        self.unimproved += 1
+        return False
+
+    def out_of_patience(self) -> bool:
+        return 0 < self.settings.patience <= self.unimproved
+
+    def save_after_epoch(self, *, is_best: bool, result: Evaluated | None) -> Iterator[Event]:
+        """best.pt when it is, last.pt, and this epoch's own file when it is wanted. All hold the same bytes."""
+        packed = self.pack(result)
+        if is_best:
+            if self._folder is None:
+                self._best_packed = packed
+            yield from self._save(packed, "best.pt", "best")
+        yield from self._save(packed, "last.pt", "last")
+        kept, dropped = self._rank(result)
+        if kept or (self.settings.save_every and self.epoch % self.settings.save_every == 0):
+            yield from self._save(packed, f"epoch-{self.epoch}.pt", "epoch", dropped=dropped)
+
+    def _rank(self, result: Evaluated | None) -> tuple[bool, int | None]:
+        """Whether this epoch is among the `save_top_k` best, and the epoch whose file it pushes out."""
+        if self.settings.save_top_k == 1 or result is None:
+            return False, None
+        sign = 1 if self.settings.monitor == "valid_loss" else -1
+        self._top = sorted([*self._top, (sign * self.monitored(result), self.epoch)])
+        out = self._top.pop()[1] if len(self._top) > self.settings.save_top_k else None
+        if out is not None and self.settings.save_every and out % self.settings.save_every == 0:
+            return out != self.epoch, None
+        return out != self.epoch, out if out != self.epoch else None
+
+    def save_now(self) -> Iterator[Event]:
+        """last.pt as things are, in the middle of an epoch too."""
+        yield from self._save(self.pack(None), "last.pt", "last")
+
+    def _save(self, packed: bytes, name: str, kind: str, dropped: int | None = None) -> Iterator[Event]:
+        """Write one checkpoint. A disk that refuses costs a warning, not the run."""
+        if self._folder is None:
+            return
+        try:
+            gone = self._folder / f"epoch-{dropped}.pt" if dropped else None
+            if gone:
+                gone.unlink(missing_ok=True)
+            removed = f"{self._folder.name}/{gone.name}" if gone else None
+            path = self._folder / name
+            yield checkpoint.save(packed, path, kind=kind, epoch=self.epoch, step=self.steps, replaces=removed)
+            self.saved = True
+        except OSError as error:
+            if self.inbox.stop is not None:
+                raise FolderError(
+                    f"The checkpoint {name} cannot be saved: {error.strerror}. The one before it is kept. "
+                    "Make room or mend the folder, then train again."
+                ) from error
+            yield Warned(text=f"{name} was not saved ({error.strerror}); training goes on, and the next save tries again")
+
+    def pack(self, result: Evaluated | None) -> bytes:
+        """This moment as the bytes of a checkpoint.
+
+        Raises:
+            DivergedError: a weight is not finite; nothing of it should replace what was saved before.
+        """
+        weights = self.model.state_dict()
+        for name, tensor in weights.items():
+            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                raise DivergedError(f"The weights {name} are not finite")
+        version, internal, gauss = random.getstate()
+        numpy_name, numpy_keys, *numpy_rest = np.random.get_state(legacy=True)
+        content: checkpoint.Checkpoint = {
+            "epoch": self.epoch,
+            "model_state_dict": weights,
+            "optimizer_state_dict": self.optimizer.state_dict(),
+            "loss": result.loss if result else self.train_loss,
+            "schedule": self.schedule.state_dict(),
+            "batch": self.batch,
+            "step": self.steps,
+            "updates": self.step.updates,
+            "best": {"epoch": b.epoch, "step": b.step, "loss": b.loss, "accuracy": b.accuracy} if (b := self.best) else None,
+            "unimproved": self.unimproved,
+            "rng": {
+                "torch": torch.get_rng_state(),
+                "cuda": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
+                "python": [version, list(internal), gauss],
+                "numpy": [str(numpy_name), torch.from_numpy(numpy_keys.astype(np.int64)), *numpy_rest],
+            },
+            "settings": json.dumps(self.settings.model_dump()),
+        }
+        return checkpoint.pack(content)
+
+    def load_best(self) -> bool:
+        """Put the best epoch's weights into the model; False when there never was one."""
+        if self._folder is not None and (path := self._folder / "best.pt").exists():
+            weights = checkpoint.load(path, self.device)["model_state_dict"]
+        elif self._best_packed is not None:
+            weights = checkpoint.unpack(self._best_packed, "the best checkpoint", self.device)["model_state_dict"]
+        else:
+            return False
+        self.model.load_state_dict(weights)
+        return True

@@ -1,0 +1,59 @@
+"""Which device a run computes on."""
+
+import os
+import sys
+
+import torch
+
+from tui_trainer.errors import DeviceError
+
+
+def available() -> list[str]:
+    """The devices of this machine, the preferred one first: cuda, mps, xpu, cpu."""
+    found = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    if torch.backends.mps.is_available():
+        found.append("mps")
+    if torch.xpu.is_available():
+        found += [f"xpu:{i}" for i in range(torch.xpu.device_count())]
+    return [*found, "cpu"]
+
+
+def pick(name: str) -> torch.device:
+    """The device called `name`, or the best one there is for `auto`.
+
+    Raises:
+        DeviceError: this machine does not have it; the message lists what it has.
+    """
+    there = available()
+    if name == "auto":
+        return torch.device(there[0])
+    if name in there or any(device.startswith(f"{name}:") for device in there):
+        return torch.device(f"{name}:0" if name in ("cuda", "xpu") else name)
+    why = ""
+    if name.startswith("cuda"):
+        why = " (no NVIDIA driver or GPU was found)" if torch.version.cuda else " (this torch was built without CUDA)"
+    elif name == "mps" and sys.platform != "darwin":
+        why = " (mps exists on Macs only)"
+    raise DeviceError(
+        f"There is no device {name} here{why}. This machine has: {', '.join(there)}. "
+        "Nothing was trained. Use one of them, or --device auto."
+    )
+
+
+def describe(device: torch.device) -> str:
+    """The device for people: `cuda:0 NVIDIA H200`, `cpu, 2 threads`."""
+    if device.type == "cuda":
+        return f"{device} {torch.cuda.get_device_name(device)}"
+    if device.type == "xpu":
+        return f"{device} {torch.xpu.get_device_name(device)}"
+    if device.type == "cpu":
+        return f"cpu, {torch.get_num_threads()} threads"
+    return str(device)
+
+
+def make_deterministic(wanted: bool) -> None:
+    """Allow only operations that give the same bits every time, or any operation."""
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(wanted)
+    torch.backends.cudnn.benchmark = not wanted

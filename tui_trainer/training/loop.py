@@ -1,0 +1,228 @@
+"""The training loop: the tutorial's, with every `print` turned into a `yield`. Whoever iterates it is the training thread."""
+
+import math
+import random
+import time
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tui_trainer.errors import DeviceError, DivergedError
+from tui_trainer.run import commands
+from tui_trainer.run.commands import Inbox
+from tui_trainer.run.events import (
+    EpochEnded,
+    Evaluated,
+    Event,
+    LearningRateChanged,
+    Preparing,
+    RunEnded,
+    RunPaused,
+    RunResumed,
+    Warned,
+)
+from tui_trainer.settings import Settings
+from tui_trainer.training import data, devices, models
+from tui_trainer.training.course import Course
+
+
+class Stopped(Exception):
+    """The user or a signal wants the run to end; the weights are those after the last whole batch."""
+
+    def __init__(self, signal: int) -> None:
+        super().__init__(signal)
+        self.signal = signal
+
+
+def train(course: Course) -> Iterator[Event]:
+    """One epoch. X is [N, C, H, W] float32 on `course.device`, y is [N] int64 class indices."""
+    course.model.train()
+    for batch, (X, y) in course.train_batches():
+        loss = course.step(X, y, batch)  # predict, measure, backward, update: see optim.Step
+        course.count(loss, len(X))
+        if course.due():  # .item() waits for the device, so only when it will be seen
+            yield course.report()
+        yield from obey(course)  # pause here, change the learning rate here, or raise Stopped
+        if course.at_end_of_epoch():
+            break
+    if not course.is_reported():
+        yield course.report()
+
+
+@torch.no_grad()
+def evaluate(course: Course, split: str) -> Generator[Event, None, Evaluated]:
+    """The average loss, the accuracy and the confusion counts over `valid` or `test`, without learning from it."""
+    yield Preparing(what="test" if split == "test" else "validation")
+    began = time.monotonic()
+    loader = course.test_loader if split == "test" else course.valid_loader
+    assert loader is not None
+    classes = len(course.splits.classes)
+    loss_sum = torch.zeros((), device=course.device)
+    confusion = torch.zeros(classes * classes, dtype=torch.int64, device=course.device)
+    examples = 0
+    course.measuring = True
+    course.model.eval()
+    for X, y in loader:
+        X, y = X.to(course.device), y.to(course.device)
+        pred = course.model(X)
+        loss_sum += course.loss_function(pred, y) * len(X)
+        confusion += torch.bincount(y * classes + pred.argmax(1), minlength=classes * classes)
+        examples += len(X)
+        yield from obey(course)
+        course.model.eval()
+    course.measuring = False
+    counts = confusion.view(classes, classes).tolist()
+    result = Evaluated(
+        split=split,
+        epoch=course.epoch,
+        step=course.steps,
+        loss=float(loss_sum) / examples,
+        accuracy=sum(counts[i][i] for i in range(classes)) / examples,
+        confusion=tuple(tuple(row) for row in counts),
+        seconds=time.monotonic() - began,
+    )
+    yield result
+    if not math.isfinite(result.loss):
+        yield Warned(text=f"the {split} loss is not finite; it counts as no improvement")
+    return result
+
+
+def epochs(course: Course) -> Generator[Event, None, str]:
+    """The tutorial's last section: train and evaluate, epoch after epoch. Gives the reason why it ended."""
+    reason = "finished"
+    for epoch in range(1, course.settings.epochs + 1):
+        course.begin_epoch(epoch)
+        yield from train(course)
+        result, is_best = None, False
+        if course.validates():
+            result = yield from evaluate(course, "valid")
+            is_best = course.is_best(result)
+            if course.schedule.after_validation(course.monitored(result), course.step.updates):
+                yield LearningRateChanged(lr=course.schedule.lr, by="plateau")
+        yield from course.save_after_epoch(is_best=is_best, result=result)
+        yield EpochEnded(epoch=epoch, train_loss=course.train_loss, seconds=course.epoch_seconds())
+        if course.out_of_patience():
+            reason = "out_of_patience"
+            break
+        if course.over:
+            break
+    if course.best is None:
+        yield Warned(text="there is no best checkpoint: validation was never finite")
+    elif course.splits.test is not None and course.load_best():
+        yield from test(course, course.best)
+    return reason
+
+
+def test(course: Course, best: Evaluated) -> Iterator[Event]:
+    """The one measurement on the test split, with the best epoch's weights and under that epoch's number."""
+    epoch, steps = course.epoch, course.steps
+    course.epoch, course.steps = best.epoch, best.step
+    yield from evaluate(course, "test")
+    course.epoch, course.steps = epoch, steps
+
+
+def obey(course: Course) -> Iterator[Event]:
+    """Carry out the commands that have come; while paused, wait for more.
+
+    Raises:
+        Stopped: the run should end here.
+    """
+    paused = False
+    while command := course.inbox.wait() if paused else course.inbox.take():
+        began = time.monotonic()
+        match command:
+            case commands.Stop(signal):
+                raise Stopped(signal)
+            case commands.Pause() if not paused:
+                paused = True
+                yield RunPaused()
+            case commands.Continue() if paused:
+                paused = False
+                yield RunResumed()
+            case commands.SaveCheckpoint():
+                yield from course.save_now()
+            case commands.Evaluate() if not course.measuring:
+                yield from evaluate(course, "valid")
+                course.model.train()
+            case commands.EndEpoch() if not course.measuring and course.batch < course.batches:
+                course.ends_epoch = True
+                yield Warned(text=f"epoch {course.epoch} ends early, after batch {course.batch:,} of {course.batches:,}")
+            case commands.SetLearningRate(lr):
+                course.schedule.set_lr(lr, course.step.updates)
+                yield LearningRateChanged(lr=lr, by="you")
+        course.leave_out(time.monotonic() - began, of_epoch=False)
+
+
+def prepare(settings: Settings, inbox: Inbox, folder: Path | None) -> Generator[Event, None, Course]:
+    """Device, data and model, ready for the first step."""
+    for event in [Preparing(what="device"), Preparing(what="data")]:
+        yield event
+    device = devices.pick(settings.device)
+    devices.make_deterministic(settings.deterministic)
+    seed_everything(settings.seed or 0)
+    loading = data.load(settings)
+    while True:
+        try:
+            yield next(loading)
+        except StopIteration as done:
+            splits: data.Data = done.value
+            break
+        if inbox.stop is not None:
+            raise Stopped(inbox.stop.signal)
+    used: dict[str, object] = {"dataset": splits.name}
+    if settings.dry_run:
+        used |= {"epochs": 1, "limit_train_batches": 1, "warmup_epochs": 0.0}
+    settings = settings.model_copy(update=used)
+    yield Preparing(what="model")
+    model = models.build(settings.model, splits.shape, len(splits.classes)).to(device)
+    return Course(settings, splits, model, device, inbox, folder)
+
+
+def seed_everything(seed: int) -> None:
+    """Start every source of random numbers from `seed`."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def fit(settings: Settings, inbox: Inbox, folder: Path | None = None) -> Iterator[Event]:
+    """A whole run, from loading the data to `RunEnded`. Checkpoints go to `folder`; without one none are written.
+
+    Raises:
+        TrainerError: data, model, device or disk fail; what was saved before stays as it was.
+    """
+    began, course = time.monotonic(), None
+    try:
+        course = yield from prepare(settings, inbox, folder)
+        yield course.started()
+        reason = yield from epochs(course)
+        yield course.ended(reason)
+    except Stopped as stopped:
+        reason, code = ("interrupted", 128 + stopped.signal) if stopped.signal else ("stopped", 0)
+        if course is None:
+            yield RunEnded(
+                reason=reason,
+                error=None,
+                exit_code=code,
+                best_epoch=None,
+                best_loss=None,
+                best_accuracy=None,
+                seconds=time.monotonic() - began,
+            )
+        else:
+            yield Preparing(what="stop")
+            yield from course.save_now()
+            yield course.ended(reason, exit_code=code)
+    except DivergedError as error:
+        assert course is not None
+        kept = "The checkpoints from before are kept." if course.saved else "No checkpoint was saved before."
+        text = f"{error} at {course.place()}. The step was not taken. {kept}\nTry a lower --lr, or --clip-grad 1."
+        yield course.ended("diverged", error=text, exit_code=error.exit_code)
+    except torch.OutOfMemoryError as error:
+        where = f" at {course.place()}" if course else ""
+        raise DeviceError(
+            f"{settings.device} is out of memory{where}, with batch size {settings.batch_size}. "
+            f"Saved checkpoints are kept.\nTry --batch-size {max(1, settings.batch_size // 2)} --grad-accum-steps 2."
+        ) from error
