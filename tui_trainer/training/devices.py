@@ -55,5 +55,6 @@ def make_deterministic(wanted: bool) -> None:
     """Allow only operations that give the same bits every time, or any operation."""
     if wanted:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(wanted)
+    if wanted != torch.are_deterministic_algorithms_enabled():  # setting it costs a second of imports
+        torch.use_deterministic_algorithms(wanted)
     torch.backends.cudnn.benchmark = not wanted

@@ -1,0 +1,27 @@
+"""What all tests share: a folder of their own, and settings small enough to train in a second."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tui_trainer.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Every test runs in an empty folder, with no settings from the user or the environment."""
+    for name in list(os.environ):
+        if name.startswith("TUI_TRAINER_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def tiny() -> Settings:
+    """A run of two short epochs on real images."""
+    return Settings(
+        dataset="fashion-mnist-mini", epochs=2, limit_train_batches=8, log_interval=1, seed=0, device="cpu"
+    )

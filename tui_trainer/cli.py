@@ -1,0 +1,234 @@
+"""The command line: words become settings, a run and a face for it. What is heavy is imported when it is used."""
+
+import inspect
+import os
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn
+
+import cyclopts
+from cyclopts import App, Group, Parameter
+from platformdirs import user_config_path
+
+from tui_trainer.errors import SettingsError, TrainerError, UsageError
+from tui_trainer.settings import (
+    CONFIG_NAME,
+    FIELDS,
+    GROUPS,
+    PRESETS,
+    Resolved,
+    Source,
+    as_text,
+    choices_of,
+    flag,
+    group_of,
+    is_switch,
+    nearest,
+    preset,
+    read_environment,
+    read_toml,
+    resolve,
+    to_toml,
+)
+from tui_trainer.text import clean, clean_lines, did_you_mean
+
+Mode = Literal["form", "start", "lines", "json"]
+
+_FACES = Group.create_ordered("How to run")
+
+
+def _option(help: str, **more: Any) -> Parameter:
+    return Parameter(help=help, negative="", group=_FACES, show_default=False, **more)
+
+
+def _run(
+    *,
+    start: Annotated[bool, _option("Skip the form: straight to the run screen.")] = False,
+    no_ui: Annotated[bool, _option("The same run as plain lines.")] = False,
+    json: Annotated[bool, _option("With --no-ui: one JSON event a line on stdout, talk on stderr.")] = False,
+    preset: Annotated[
+        str | None, _option(f"Settings under a name: {', '.join(PRESETS)}. Flags that are typed beside it win.")
+    ] = None,
+    config: Annotated[str | None, _option("Settings from a TOML file; the run.toml of a run will do.")] = None,
+    print_config: Annotated[bool, _option("Print the settings as a TOML file and end.")] = False,
+    **settings: Any,
+) -> int:
+    """The training cockpit for PyTorch: configure, run, steer and understand a training run in a terminal.
+
+    Without options it opens the settings form.
+    Settings come from the user's file, tui-trainer.toml here, --config, TUI_TRAINER_* and flags; later ones win.
+    """
+    typed = {name: value for name, value in settings.items() if value is not None}
+    resolved = gather(typed, config=config, preset_name=preset)
+    if print_config:
+        print(to_toml(resolved.settings))
+        return 0
+    if json and not no_ui:
+        raise UsageError("--json belongs to --no-ui. Type: tui-trainer --no-ui --json")
+    if no_ui:
+        from tui_trainer import headless
+        from tui_trainer.run.runs import LocalRun
+
+        return headless.watch(LocalRun(resolved.settings), json=json)
+    need_terminal()
+    from tui_trainer.ui.app import TrainerApp, show
+
+    return show(TrainerApp(resolved, start=start, preset=preset))
+
+
+def _attach(
+    run: Annotated[str, Parameter(help="A run's folder, its name, the beginning of its name, or `last`.")] = "last",
+    /,
+    *,
+    output_dir: Annotated[str, Parameter(help="Where runs are looked for.")] = "runs",
+) -> int:
+    """The run screen of a run from its folder: finished, crashed, or under way in another terminal (read only)."""
+    from tui_trainer.run import folder
+    from tui_trainer.run.runs import RecordedRun
+
+    found = folder.find(run, output_dir)
+    need_terminal()
+    from tui_trainer.ui.app import TrainerApp, show
+
+    return show(TrainerApp(Resolved(resolve([]).settings), recorded=RecordedRun(found)))
+
+
+def gather(typed: dict[str, Any], *, config: str | None = None, preset_name: str | None = None) -> Resolved:
+    """The settings from files, environment, preset and flags, in the order in which they win.
+
+    Raises:
+        SettingsError: every problem in all of them.
+    """
+    sources, problems = [], []
+    files = [user_config_path("tui-trainer") / "settings.toml", Path(CONFIG_NAME)]
+    for path in [*(p for p in files if p.is_file()), *([Path(config)] if config is not None else [])]:
+        try:
+            sources.append(read_toml(path))
+        except SettingsError as error:
+            problems += error.problems
+    sources.append(read_environment())
+    if preset_name is not None:
+        try:
+            sources.append(preset(preset_name))
+        except SettingsError as error:
+            problems += error.problems
+    sources.append(Source("flag", typed, text=True))
+    try:
+        resolved = resolve(sources)
+    except SettingsError as error:
+        raise SettingsError(problems + error.problems) from None
+    if problems:
+        raise SettingsError(problems)
+    return resolved
+
+
+def need_terminal() -> None:
+    """Refuse to open a screen where there is none; Textual would wait for ever.
+
+    Raises:
+        UsageError: standard input or error is not a terminal.
+    """
+    if not (sys.__stdin__ and sys.__stdin__.isatty() and sys.__stderr__ and sys.__stderr__.isatty()):
+        raise UsageError("There is no terminal for the screens here. Train in plain lines with: tui-trainer --no-ui")
+    if os.environ.get("TERM") in ("dumb", "unknown"):
+        raise UsageError(
+            f"A terminal of type {clean(os.environ['TERM'])} cannot show the screens. Train in plain lines with: "
+            "tui-trainer --no-ui"
+        )
+
+
+def make_app() -> App:
+    """The command line, a flag for every field of the settings."""
+    app = App(
+        name="tui-trainer",
+        version=version("tui-trainer"),
+        default_command=_with_settings(),
+        help_format="plaintext",
+        result_action="return_value",
+    )
+    app.command(_attach, name="attach")
+    return app
+
+
+def _with_settings() -> Any:
+    """`_run` with a keyword for each setting in place of `**settings`, grouped as on the form."""
+    groups = {name: Group.create_ordered(name.capitalize()) for name in GROUPS}
+    own = [p for p in inspect.signature(_run).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    for name, info in FIELDS.items():
+        default = as_text(info.default) or "none"
+        look = Parameter(
+            metavar="|".join(choices_of(name)) or ("TEXT" if info.annotation in (str, str | None) else "N"),
+            help=f"{info.description} [default: {default}]",
+            group=groups[group_of(name)],
+            allow_leading_hyphen=not is_switch(name),
+            show_default=False,
+        )
+        kind = bool | None if is_switch(name) else str | None
+        own.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, look]))
+
+    def command(**words: Any) -> int:
+        return _run(**words)
+
+    command.__doc__ = _run.__doc__
+    command.__signature__ = inspect.Signature(own, return_annotation=int)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in own}
+    return command
+
+
+def parse(app: App, words: list[str]) -> tuple[Any, inspect.BoundArguments]:
+    """The command and its arguments, every word that fits nowhere reported together with every wrong setting.
+
+    Raises:
+        SettingsError: words that are no options, and the problems of the settings beside them.
+    """
+    try:
+        command, bound, unused, _ = app.parse_known_args(words)
+    except cyclopts.CycloptsError as error:
+        raise SettingsError([clean(" ".join(line for line in str(error).splitlines() if "Error" not in line), 300)]) from None
+    problems = []
+    for word in unused:
+        if word.startswith("-") and not word.lstrip("-").replace(".", "").isdigit():
+            name = word.lstrip("-").split("=")[0].replace("-", "_").removeprefix("no_")
+            hint = nearest(name) or did_you_mean(name, inspect.signature(command).parameters)
+            hint = hint.replace("Did you mean ", "Did you mean --").replace("_", "-") if hint else ""
+            problems.append(f"{clean(word, 80)}: there is no such option.{hint}")
+        elif command is not app.default_command:
+            problems.append(f"{clean(word, 80)}: one word too many.")
+        elif not problems:
+            known = [str(name) for name in app if not str(name).startswith("-")]
+            problems.append(f"{clean(word, 80)}: there is no such command.{did_you_mean(word, known)}")
+    if problems:
+        if command is app.default_command:
+            typed = {name: value for name, value in bound.kwargs.items() if name in FIELDS and value is not None}
+            try:
+                gather(typed, config=bound.kwargs.get("config"), preset_name=bound.kwargs.get("preset"))
+            except SettingsError as error:
+                problems += error.problems
+        raise SettingsError(problems)
+    return command, bound
+
+
+def main(words: list[str] | None = None) -> NoReturn:
+    """The program: its exit code tells how it ended, and no traceback reaches the user."""
+    words = sys.argv[1:] if words is None else words
+    try:
+        app = make_app()
+        command, bound = parse(app, words)
+        code = command(*bound.args, **bound.kwargs)
+    except SettingsError as error:
+        shown = error.problems[:10]
+        for problem in shown:
+            print(clean(problem, 600), file=sys.stderr)
+        if len(error.problems) > len(shown):
+            print(f"... and {len(error.problems) - len(shown)} more", file=sys.stderr)
+        code = error.exit_code
+    except TrainerError as error:
+        print(clean_lines(error), file=sys.stderr)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,239 @@
+"""A run as lines, or as JSON: results on stdout, talk on stderr, silence never and escape codes only for a terminal."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from rich.console import Console
+from rich.text import Text
+
+from tui_trainer.run.commands import Stop
+from tui_trainer.run.events import (
+    BatchTrained,
+    CheckpointSaved,
+    EpochEnded,
+    Evaluated,
+    Event,
+    LearningRateChanged,
+    Preparing,
+    RunEnded,
+    RunPaused,
+    RunResumed,
+    RunStarted,
+    Warned,
+    to_json,
+)
+from tui_trainer.run.runs import Run
+from tui_trainer.run.state import RunState
+from tui_trainer.text import clean, clean_lines, clock, fixed, number, percent, size
+
+QUIET = 30.0
+"""Seconds after which a run that has printed nothing says where it is."""
+
+
+def watch(run: Run, *, json: bool = False) -> int:
+    """Run to the end, printing as it goes; the exit code is the run's own."""
+    printer = JsonPrinter() if json else LinePrinter(run)
+    exit_code = 1
+    with signals(run):
+        for event in run.events():
+            try:
+                printer.show(event)
+            except BrokenPipeError:  # the reader has gone: the training has not
+                _silence(sys.stdout)
+            if isinstance(event, RunEnded):
+                exit_code = event.exit_code
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _silence(sys.stdout)
+    return exit_code
+
+
+@contextmanager
+def signals(run: Run) -> Iterator[None]:
+    """SIGINT, SIGTERM and SIGHUP ask the run to save and end. A second SIGINT ends the process at once."""
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked and number == signal.SIGINT:
+            os.write(2, b"\nended at once; the last checkpoint is as it was\n")
+            os._exit(128 + number)
+        if not asked:
+            os.write(2, b"\nsaving, then ending (Ctrl-C again ends at once)\n")
+        asked = True
+        run.send(Stop(signal=number))
+
+    asked = False
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, ask) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _silence(stream: object) -> None:
+    """Send what is still written to a stream whose reader has gone to nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())  # type: ignore[attr-defined]
+    os.close(nowhere)
+
+
+class JsonPrinter:
+    """One event a line on stdout; warnings and errors on stderr for people too."""
+
+    def show(self, event: Event) -> None:
+        print(to_json(event), flush=True)
+        if isinstance(event, Warned):
+            print(f"warning: {clean(event.text, 500)}", file=sys.stderr)
+        if isinstance(event, RunEnded) and event.error:
+            print(clean_lines(event.error), file=sys.stderr)
+
+
+class LinePrinter:
+    """A table row per epoch, a line when nothing else was said for a while, and a summary."""
+
+    ROW = "{epoch:>9}  {train:>10}  {valid:>10}  {accuracy:>8}  {lr:>9}  {time:>7}  {speed:>16}"
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._state = RunState()
+        self._out = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+        self._err = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+        self._live = self._out.is_terminal and not self._out.is_dumb_terminal
+        """A progress line may be rewritten in place."""
+        self._last = self._drawn = time.monotonic()
+        self._began: float | None = None
+
+    def show(self, event: Event) -> None:
+        self._state.apply(event)
+        shower: Callable[[], None] | None = None
+        match event:
+            case Preparing(what=what):
+                if what not in ("validation", "test", "device", "model"):
+                    self._progress(f"preparing {clean(what)} ...") if self._live else self._talk_seldom(what)
+            case RunStarted():
+                shower = self._started
+            case BatchTrained():
+                self._trained()
+            case EpochEnded():
+                shower = self._epoch
+            case LearningRateChanged():
+                self._talk(f"learning rate {number(event.lr)} ({event.by})")
+            case RunPaused():
+                self._talk("paused")
+            case RunResumed():
+                self._talk("carries on")
+            case Warned(text=text):
+                self._talk(f"warning: {clean(text, 500)}", "yellow")
+            case CheckpointSaved() | Evaluated():
+                pass
+            case RunEnded():
+                shower = self._ended
+        if shower:
+            self._wipe()
+            shower()
+            self._last = time.monotonic()
+
+    # --- parts ---
+
+    def _started(self) -> None:
+        s = self._state
+        used = s.settings
+        line = f"{used['model']} · {used['dataset']} · {used['optimizer']} {number(used['lr'])} · {s.device}"
+        self._print(clean(line), "bold")
+        split = f"{s.train_examples:,} train · {s.valid_examples:,} validation"
+        tested = f" · {s.test_examples:,} test" if s.test_examples else " (the test split)"
+        self._print(f"{split}{tested} · {clean(s.data)} · seed {used['seed']}")
+        wide = max(len(shape) for _, shape, _ in s.layers)
+        for name, shape, parameters in s.layers:
+            self._print(f"  {clean(name):<12} {shape:>{wide}}  {parameters:>11,}", "dim")
+        self._print(f"  {'parameters':<12} {'':>{wide}}  {s.parameters:>11,}")
+        if self._run.folder:
+            self._print(clean(self._run.folder.path))
+        self._print("")
+        head = self.ROW.format(
+            epoch="epoch", train="train loss", valid="valid loss", accuracy="accuracy", lr="lr", time="time", speed="speed"
+        )
+        self._print(head, "dim")
+
+    def _trained(self) -> None:
+        s, now = self._state, time.monotonic()
+        if self._live and now - self._drawn < 0.5:
+            return
+        if not self._live and now - self._last < QUIET and not self._state.settings.get("log_interval"):
+            return
+        _, left = s.seconds_left()
+        line = (
+            f"epoch {s.epoch}/{s.total_epochs}  batch {s.batch:,}/{s.batches:,}  loss {fixed(s.loss)}  "
+            f"{number(s.examples_per_second)} images/s  {clock(left)} left"
+        )
+        self._progress(line) if self._live else self._print(line)
+        self._last = now
+
+    def _epoch(self) -> None:
+        s, row = self._state, self._state.epochs[-1]
+        speed = f"{number(s.examples_per_second)} images/s"
+        line = self.ROW.format(
+            epoch=f"{row.epoch}/{s.total_epochs}",
+            train=fixed(row.train_loss),
+            valid=fixed(row.valid_loss),
+            accuracy=percent(row.accuracy),
+            lr=number(row.lr),
+            time=f"{row.seconds:.1f} s",
+            speed=speed,
+        )
+        best = s.best is not None and s.best.epoch == row.epoch
+        self._print(line + ("  best" if best else ""), "green" if best else "")
+
+    def _ended(self) -> None:
+        s = self._state
+        ended = s.ended
+        assert ended is not None
+        if ended.error:
+            self._talk(clean_lines(ended.error), "red")
+        if not s.settings:
+            return
+        self._print("")
+        reason = {"out_of_patience": "ended early, out of patience"}.get(ended.reason, ended.reason)
+        self._print(f"{reason} after {clock(ended.seconds)} ({ended.seconds:.1f} s)", "bold")
+        if s.best:
+            self._print(f"best        epoch {s.best.epoch}, loss {fixed(s.best.loss)}, accuracy {percent(s.best.accuracy)}")
+        if s.test:
+            self._print(f"test        loss {fixed(s.test.loss)}, accuracy {percent(s.test.accuracy)}, with the best weights")
+        elif s.best and not s.test_examples:
+            self._print("test        the best epoch was chosen on the test split itself, as in the tutorial")
+        if self._run.folder:
+            for row in s.checkpoints.values():
+                if row.kind != "epoch":
+                    self._print(f"{row.kind:<11} {clean(self._run.folder.path / row.path)}  {size(row.bytes)}")
+
+    # --- printing ---
+
+    def _print(self, line: str, style: str = "") -> None:
+        self._out.print(Text(line, style))
+
+    def _talk(self, line: str, style: str = "") -> None:
+        self._wipe()
+        self._err.print(Text(line, style))
+        self._last = time.monotonic()
+
+    def _talk_seldom(self, what: str) -> None:
+        """A step of the preparation, for a log file: not one line a chunk of a download."""
+        if ":" not in what or time.monotonic() - self._last >= 5:
+            self._talk(f"preparing {clean(what)}")
+
+    def _progress(self, line: str) -> None:
+        self._drawn = time.monotonic()
+        self._out.file.write(f"\r\x1b[K{line[: self._out.width - 1]}")
+        self._out.file.flush()
+
+    def _wipe(self) -> None:
+        if self._live:
+            self._out.file.write("\r\x1b[K")
