@@ -1,4 +1,4 @@
-"""Make the data inside the package from the real FashionMNIST files: 5,000 + 1,000 images, the same number of each class.
+"""Make the data inside the package from the real FashionMNIST files: 5,000 + 1,000 images, each class alike.
 
     uv run scripts/make_mini.py [FOLDER WITH THE FOUR FILES]
 

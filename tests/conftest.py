@@ -22,6 +22,4 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def tiny() -> Settings:
     """A run of two short epochs on real images."""
-    return Settings(
-        dataset="fashion-mnist-mini", epochs=2, limit_train_batches=8, log_interval=1, seed=0, device="cpu"
-    )
+    return Settings(dataset="fashion-mnist-mini", epochs=2, limit_train_batches=8, log_interval=1, seed=0, device="cpu")

@@ -1,6 +1,7 @@
-"""The data sets and models that can be named, as plain facts: enough to say what a run will be before torch is loaded."""
+"""The data sets and models that can be named, as plain facts: enough to say what a run will be without torch."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 from pathlib import Path
 
@@ -23,9 +24,7 @@ _FASHION = ("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt"
 
 DATASETS: dict[str, DatasetFacts] = {
     "fashion-mnist": DatasetFacts("FashionMNIST", (1, 28, 28), _FASHION, 60_000, 10_000, 30_878_645),
-    "fashion-mnist-mini": DatasetFacts(
-        "5,000 + 1,000 images of FashionMNIST", (1, 28, 28), _FASHION, 5_000, 1_000, 0
-    ),
+    "fashion-mnist-mini": DatasetFacts("5,000 + 1,000 images of FashionMNIST", (1, 28, 28), _FASHION, 5_000, 1_000, 0),
 }
 
 MINI_FOLDER = Path(__file__).parent / "data" / "fashion-mnist-mini"
@@ -51,7 +50,7 @@ class ModelFacts:
             total += outputs * (inputs * 9 + 1)
             inputs, height, width = outputs, height // 2, width // 2
         widths = (prod((inputs, height, width)), *self.hidden, classes)
-        return total + sum(outs * (ins + 1) for ins, outs in zip(widths, widths[1:], strict=False))
+        return total + sum(outs * (ins + 1) for ins, outs in pairwise(widths))
 
     def outline(self, shape: tuple[int, int, int], classes: int) -> str:
         """The widths in reading order: `784-512-512-10`, `conv 32-64, 128-10`."""

@@ -21,7 +21,6 @@ from tui_trainer.settings import (
     Source,
     as_text,
     choices_of,
-    flag,
     group_of,
     is_switch,
     nearest,
@@ -165,7 +164,9 @@ def _with_settings() -> Any:
             show_default=False,
         )
         kind = bool | None if is_switch(name) else str | None
-        own.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, look]))
+        own.append(
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, look])
+        )
 
     def command(**words: Any) -> int:
         return _run(**words)
@@ -185,7 +186,8 @@ def parse(app: App, words: list[str]) -> tuple[Any, inspect.BoundArguments]:
     try:
         command, bound, unused, _ = app.parse_known_args(words)
     except cyclopts.CycloptsError as error:
-        raise SettingsError([clean(" ".join(line for line in str(error).splitlines() if "Error" not in line), 300)]) from None
+        error.verbose = False
+        raise SettingsError([clean(error, 300)]) from None
     problems = []
     for word in unused:
         if word.startswith("-") and not word.lstrip("-").replace(".", "").isdigit():

@@ -58,7 +58,9 @@ def watch(run: Run, *, json: bool = False) -> int:
 def signals(run: Run) -> Iterator[None]:
     """SIGINT, SIGTERM and SIGHUP ask the run to save and end. A second SIGINT ends the process at once."""
 
-    def ask(number: int, frame: FrameType | None) -> None:
+    asked = False
+
+    def ask(number: int, _frame: FrameType | None) -> None:
         nonlocal asked
         if asked and number == signal.SIGINT:
             os.write(2, b"\nended at once; the last checkpoint is as it was\n")
@@ -68,7 +70,6 @@ def signals(run: Run) -> Iterator[None]:
         asked = True
         run.send(Stop(signal=number))
 
-    asked = False
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [signal.signal(number, ask) for number in numbers]
     try:
@@ -159,7 +160,13 @@ class LinePrinter:
             self._print(clean(self._run.folder.path))
         self._print("")
         head = self.ROW.format(
-            epoch="epoch", train="train loss", valid="valid loss", accuracy="accuracy", lr="lr", time="time", speed="speed"
+            epoch="epoch",
+            train="train loss",
+            valid="valid loss",
+            accuracy="accuracy",
+            lr="lr",
+            time="time",
+            speed="speed",
         )
         self._print(head, "dim")
 
@@ -204,9 +211,13 @@ class LinePrinter:
         reason = {"out_of_patience": "ended early, out of patience"}.get(ended.reason, ended.reason)
         self._print(f"{reason} after {clock(ended.seconds)} ({ended.seconds:.1f} s)", "bold")
         if s.best:
-            self._print(f"best        epoch {s.best.epoch}, loss {fixed(s.best.loss)}, accuracy {percent(s.best.accuracy)}")
+            self._print(
+                f"best        epoch {s.best.epoch}, loss {fixed(s.best.loss)}, accuracy {percent(s.best.accuracy)}"
+            )
         if s.test:
-            self._print(f"test        loss {fixed(s.test.loss)}, accuracy {percent(s.test.accuracy)}, with the best weights")
+            self._print(
+                f"test        loss {fixed(s.test.loss)}, accuracy {percent(s.test.accuracy)}, with the best weights"
+            )
         elif s.best and not s.test_examples:
             self._print("test        the best epoch was chosen on the test split itself, as in the tutorial")
         if self._run.folder:

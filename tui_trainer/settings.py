@@ -94,7 +94,8 @@ class Settings(BaseModel):
         0,
         "data",
         "Overfit batches",
-        "Train and validate on the same few batches: the loss must fall to nearly 0, or the model cannot learn. 0 is off.",
+        "Train and validate on the same few batches: the loss must fall to nearly 0, or the model cannot learn. "
+        "0 is off.",
         ge=0,
         le=10**9,
     )
@@ -142,7 +143,12 @@ class Settings(BaseModel):
         False, "optimisation", "Nesterov", "Look ahead by the momentum before measuring the gradient (sgd only)."
     )
     weight_decay: float = _setting(
-        0.0, "optimisation", "Weight decay", "Pull of every weight towards 0 at each step; adamw likes 0.01.", ge=0, le=1e3
+        0.0,
+        "optimisation",
+        "Weight decay",
+        "Pull of every weight towards 0 at each step; adamw likes 0.01.",
+        ge=0,
+        le=1e3,
     )
     clip_grad: float = _setting(
         0.0,
@@ -173,7 +179,12 @@ class Settings(BaseModel):
         simple=True,
     )
     warmup_epochs: float = _setting(
-        0.0, "schedule", "Warm-up", "Epochs in which the learning rate rises from a hundredth to its value.", ge=0, le=1e6
+        0.0,
+        "schedule",
+        "Warm-up",
+        "Epochs in which the learning rate rises from a hundredth to its value.",
+        ge=0,
+        le=1e6,
     )
     min_lr: float = _setting(0.0, "schedule", "Lowest rate", "The learning rate never falls below this.", ge=0, le=1e6)
     decay_rate: float = _setting(
@@ -202,7 +213,9 @@ class Settings(BaseModel):
     monitor: Literal["valid_loss", "valid_accuracy"] = _setting(
         "valid_loss", "schedule", "Monitor", "What decides which epoch is best, for patience and plateau too."
     )
-    max_steps: int = _setting(0, "schedule", "Most steps", "End after this many batches; 0 is no limit.", ge=0, le=10**12)
+    max_steps: int = _setting(
+        0, "schedule", "Most steps", "End after this many batches; 0 is no limit.", ge=0, le=10**12
+    )
     max_time: Annotated[float, BeforeValidator(_duration)] = _setting(
         0.0, "schedule", "Most time", "End after this long: 90s, 15m, 2h or 1:30:00; 0 is no limit.", ge=0, le=1e9
     )
@@ -231,7 +244,9 @@ class Settings(BaseModel):
         "Name of the run's folder: letters, digits, dot, dash and underscore. Empty makes one from time, model and data.",
         pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$",
     )
-    val_interval: int = _setting(1, "run", "Validate every", "Epochs from one validation to the next.", ge=1, le=1_000_000)
+    val_interval: int = _setting(
+        1, "run", "Validate every", "Epochs from one validation to the next.", ge=1, le=1_000_000
+    )
     save_every: int = _setting(
         0, "run", "Save every", "Keep a checkpoint of its own every this many epochs; 0 is off.", ge=0, le=1_000_000
     )
@@ -259,7 +274,7 @@ class Settings(BaseModel):
 
 
 FIELDS: dict[str, FieldInfo] = Settings.model_fields
-_CHECKS: dict[str, TypeAdapter[Any]] = {name: TypeAdapter(Annotated[f.annotation, f]) for name, f in FIELDS.items()}
+_CHECKS: dict[str, TypeAdapter[Any]] = {name: TypeAdapter(Annotated[f.annotation, f]) for name, f in FIELDS.items()}  # type: ignore[arg-type]
 
 
 def group_of(name: str) -> str:
@@ -296,14 +311,17 @@ def flag(name: str) -> str:
 
 def nearest(name: str) -> str:
     """A hint at the setting somebody may have meant by `name`, by its name or by its words on the form."""
-    words = {str(info.title).lower().replace(" ", "_"): known for known, info in FIELDS.items()} | {n: n for n in FIELDS}
+    words = {str(info.title).lower().replace(" ", "_"): known for known, info in FIELDS.items()} | {
+        n: n for n in FIELDS
+    }
     near = difflib.get_close_matches(name.lower(), words, n=1, cutoff=0.6)
     return f" Did you mean {words[near[0]]}?" if near else ""
 
 
 def contradictions(settings: Settings) -> list[tuple[tuple[str, ...], str]]:
     """Settings that are fine one by one and not together: the names, and a sentence that holds all of them."""
-    s, found = settings, []
+    s = settings
+    found: list[tuple[tuple[str, ...], str]] = []
     if s.momentum > 0 and s.optimizer not in ("sgd", "rmsprop"):
         sentence = f"momentum: {s.optimizer} has none of its own; set momentum to 0, or optimizer to sgd or rmsprop"
         found.append((("momentum", "optimizer"), sentence))
@@ -376,7 +394,7 @@ def _sentence(name: str, value: object, error: Any) -> str:
     kind, context = error["type"], error.get("ctx", {})
     shown = {True: "true", False: "false"}[value] if isinstance(value, bool) else clean(repr(value), 60)
     found = f"found {shown}"
-    if isinstance(value, float) and value != value or str(value).lower() == "nan":
+    if (isinstance(value, float) and value != value) or str(value).lower() == "nan":
         return f"must be a finite number, {found}"
     if kind == "literal_error":
         words = choices_of(name)

@@ -1,4 +1,4 @@
-"""What a run can be told. A command is carried out after the batch in hand, and the event that follows is its answer."""
+"""What a run can be told. A command is carried out after the batch in hand; the event that follows is its answer."""
 
 import queue
 from dataclasses import dataclass

@@ -41,7 +41,9 @@ class RunFolder:
             FolderError: it cannot be made there; the message says why.
         """
         parent = Path(settings.output_dir).expanduser()
-        name = settings.name or f"{time.strftime('%Y-%m-%dT%H-%M-%S', time.gmtime())}-{settings.model}-{settings.dataset}"
+        name = (
+            settings.name or f"{time.strftime('%Y-%m-%dT%H-%M-%S', time.gmtime())}-{settings.model}-{settings.dataset}"
+        )
         attempt = 1
         while True:
             folder = cls(parent / (name if attempt == 1 else f"{name}-{attempt}"))
@@ -53,7 +55,9 @@ class RunFolder:
                 return folder
             except FileExistsError:
                 if not folder.path.exists():
-                    raise FolderError(f"The output folder {clean(parent)} is a file. Choose another --output-dir.") from None
+                    raise FolderError(
+                        f"The output folder {clean(parent)} is a file. Choose another --output-dir."
+                    ) from None
                 if settings.name:
                     raise FolderError(
                         f"There is a run named {settings.name} in {clean(parent)} already. Choose another --name."
@@ -78,13 +82,17 @@ class RunFolder:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 if error.errno not in (errno.EACCES, errno.EAGAIN):
-                    raise FolderError(f"The run folder {clean(self.path)} cannot be locked: {error.strerror}.") from None
+                    raise FolderError(
+                        f"The run folder {clean(self.path)} cannot be locked: {error.strerror}."
+                    ) from None
                 raise LockedError(
                     f"The run {clean(self.path.name)} is held by {self.holder()}. "
                     f"Watch it with: tui-trainer attach {clean(self.path.name)}"
                 ) from None
             os.ftruncate(fd, 0)
-            os.pwrite(fd, json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}).encode(), 0)
+            os.pwrite(
+                fd, json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}).encode(), 0
+            )
             yield
         finally:
             os.close(fd)
@@ -147,7 +155,9 @@ def _git_commit() -> str | None:
     """The commit of the folder the run was started in, `+` behind it when files differ from it; None outside git."""
     try:
         command = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"]
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False, stdin=subprocess.DEVNULL)
+        answer = subprocess.run(
+            command, capture_output=True, text=True, timeout=5, check=False, stdin=subprocess.DEVNULL
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return answer.stdout.strip() or None if answer.returncode == 0 else None

@@ -1,4 +1,4 @@
-"""A run as a face sees it: events to iterate and commands to send, whether it trains here or is read from its folder."""
+"""A run as a face sees it: events to iterate and commands to send, whether it trains here or is read from disk."""
 
 import random
 import time

@@ -1,4 +1,4 @@
-"""What a viewer knows of a run: its events, folded. Live, recorded and crashed runs all become a `RunState` this way."""
+"""What a viewer knows of a run: its events, folded. Live, recorded and crashed runs are all a `RunState`."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ _BUSY = {"validation": "validating", "test": "testing", "stop": "stopping"}
 
 @dataclass(slots=True)
 class Series:
-    """A curve that stays small: past `limit` points neighbours are averaged, so it covers everything at half the detail."""
+    """A curve that stays small: past `limit` points, neighbours are averaged two by two."""
 
     limit: int = 1024
     stride: int = 1
@@ -205,7 +205,7 @@ class RunState:
     # --- time ---
 
     def seconds_left(self) -> tuple[float | None, float | None]:
-        """Estimates for (this epoch, the whole run), validation included, from this session's speed; None while unknown."""
+        """Estimates for (this epoch, the whole run) from this session's speed, validation included; None while unknown."""
         rate = self.examples_per_second
         if self.is_over or not rate or not self.batches:
             return None, None
@@ -266,7 +266,8 @@ class RunState:
             self.valid_curve.add(event.step, event.loss)
         self.accuracy_curve.add(event.step, event.accuracy)
         place = f"epoch {event.epoch}" if self.batch == self.batches else f"step {event.step:,}"
-        text = f"validation at {place}: loss {fixed(event.loss)}, accuracy {percent(event.accuracy)}"
+        scores = f"loss {fixed(event.loss)}, accuracy {percent(event.accuracy)}"
+        text = f"validation at {place}: {scores}"
         self._note(event, "info", text)
 
     def _end_epoch(self, event: EpochEnded) -> None:

@@ -16,7 +16,7 @@ from tui_trainer.run.events import CheckpointSaved
 from tui_trainer.text import clean
 
 Checkpoint = dict[str, Any]
-"""Plain containers and tensors: `epoch`, `model_state_dict`, `optimizer_state_dict`, `loss`, and what a resume needs."""
+"""Plain containers and tensors: `epoch`, `model_state_dict`, `optimizer_state_dict`, `loss`, and more."""
 
 
 def pack(checkpoint: Checkpoint) -> bytes:

@@ -1,4 +1,4 @@
-"""Where a run is on its way: its parts, its position, its clock, its best so far, and what of it goes into a checkpoint."""
+"""Where a run is on its way: its parts, its position, its clock, its best so far, and what of it is saved."""
 
 import json
 import random
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tui_trainer.errors import DivergedError, FolderError
 from tui_trainer.run.commands import Inbox
-from tui_trainer.run.events import BatchTrained, CheckpointSaved, Evaluated, Event, RunEnded, RunStarted, Warned
+from tui_trainer.run.events import BatchTrained, Evaluated, Event, RunEnded, RunStarted, Warned
 from tui_trainer.settings import Settings, is_better
 from tui_trainer.training import checkpoint, devices, models
 from tui_trainer.training.data import Batch, Data, Order, make_loader
@@ -27,7 +27,13 @@ class Course:
     """Everything that changes during a run, owned by the training thread."""
 
     def __init__(
-        self, settings: Settings, splits: Data, model: nn.Module, device: torch.device, inbox: Inbox, folder: Path | None
+        self,
+        settings: Settings,
+        splits: Data,
+        model: nn.Module,
+        device: torch.device,
+        inbox: Inbox,
+        folder: Path | None,
     ) -> None:
         s = self.settings = settings
         self.splits, self.model, self.device = splits, model, device
@@ -40,9 +46,9 @@ class Course:
         measured = max(s.batch_size, EVALUATION_BATCH)
         few = 1 if s.dry_run else 0
         self.valid_loader = make_loader(splits.valid, Order(len(splits.valid), measured, seed=None, limit=few))
-        self.test_loader = splits.test and make_loader(
-            splits.test, Order(len(splits.test), measured, seed=None, limit=few)
-        )
+        self.test_loader = None
+        if splits.test is not None:
+            self.test_loader = make_loader(splits.test, Order(len(splits.test), measured, seed=None, limit=few))
         self.batches = len(self._order)
         updates = -(-self.batches // s.grad_accum_steps)
         self.schedule = Schedule(self.optimizer, s, updates)
@@ -130,7 +136,7 @@ class Course:
     # --- telling ---
 
     def due(self) -> bool:
-        """True when the batch just done should be reported: by its number, or by the clock, seldom enough to cost nothing.
+        """True when the batch just done should be reported: by its number or by the clock.
 
         By the clock a report comes every 0.2 s at first and every 1.25 s in a long run, so that a day of training
         fits in a journal that opens at once.
@@ -205,7 +211,8 @@ class Course:
 
     def is_best(self, result: Evaluated) -> bool:
         """Compare with the best so far and remember the better one."""
-        s, best = self.settings, self.best and self.monitored(self.best)
+        s = self.settings
+        best = self.monitored(self.best) if self.best else None
         if is_better(self.monitored(result), best, monitor=s.monitor, min_delta=s.min_delta):
             self.best, self.unimproved = result, 0
             return True
@@ -260,7 +267,9 @@ class Course:
                     f"The checkpoint {name} cannot be saved: {error.strerror}. The one before it is kept. "
                     "Make room or mend the folder, then train again."
                 ) from error
-            yield Warned(text=f"{name} was not saved ({error.strerror}); training goes on, and the next save tries again")
+            yield Warned(
+                text=f"{name} was not saved ({error.strerror}); training goes on, and the next save tries again"
+            )
 
     def pack(self, result: Evaluated | None) -> bytes:
         """This moment as the bytes of a checkpoint.
@@ -273,7 +282,7 @@ class Course:
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
                 raise DivergedError(f"The weights {name} are not finite")
         version, internal, gauss = random.getstate()
-        numpy_name, numpy_keys, *numpy_rest = np.random.get_state(legacy=True)
+        numpy_name, numpy_keys, *numpy_rest = np.random.get_state()
         content: checkpoint.Checkpoint = {
             "epoch": self.epoch,
             "model_state_dict": weights,
@@ -283,13 +292,15 @@ class Course:
             "batch": self.batch,
             "step": self.steps,
             "updates": self.step.updates,
-            "best": {"epoch": b.epoch, "step": b.step, "loss": b.loss, "accuracy": b.accuracy} if (b := self.best) else None,
+            "best": {"epoch": b.epoch, "step": b.step, "loss": b.loss, "accuracy": b.accuracy}
+            if (b := self.best)
+            else None,
             "unimproved": self.unimproved,
             "rng": {
                 "torch": torch.get_rng_state(),
                 "cuda": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
                 "python": [version, list(internal), gauss],
-                "numpy": [str(numpy_name), torch.from_numpy(numpy_keys.astype(np.int64)), *numpy_rest],
+                "numpy": [str(numpy_name), np.asarray(numpy_keys).tolist(), *numpy_rest],
             },
             "settings": json.dumps(self.settings.model_dump()),
         }

@@ -70,7 +70,7 @@ class Order(Sampler[Tensor]):
         if self._seed is not None:
             generator = torch.Generator().manual_seed((self._seed * 1_000_003 + self.epoch) % 2**63)
             order = torch.randperm(self._examples, generator=generator)
-        yield from order.split(self._batch_size)[: self._batches]
+        yield from torch.split(order, self._batch_size)[: self._batches]
 
 
 def make_loader(images: Images, order: Order) -> "DataLoader[Batch]":
@@ -153,7 +153,7 @@ def stratified(labels: Tensor, fraction: float, seed: int) -> Tensor:
     """A mask [N] that is true for `fraction` of the examples of every class, drawn by `seed`."""
     generator = torch.Generator().manual_seed(seed % 2**63)
     chosen = torch.zeros(len(labels), dtype=torch.bool)
-    for label in labels.unique():
+    for label in torch.unique(labels):
         members = (labels == label).nonzero()[:, 0]
         shuffled = members[torch.randperm(len(members), generator=generator)]
         chosen[shuffled[: round(fraction * len(members))]] = True

@@ -1,4 +1,4 @@
-"""The training loop: the tutorial's, with every `print` turned into a `yield`. Whoever iterates it is the training thread."""
+"""The tutorial's training loop with every `print` turned into a `yield`. Whoever iterates it is the training thread."""
 
 import math
 import random
@@ -148,7 +148,9 @@ def obey(course: Course) -> Iterator[Event]:
                 course.model.train()
             case commands.EndEpoch() if not course.measuring and course.batch < course.batches:
                 course.ends_epoch = True
-                yield Warned(text=f"epoch {course.epoch} ends early, after batch {course.batch:,} of {course.batches:,}")
+                yield Warned(
+                    text=f"epoch {course.epoch} ends early, after batch {course.batch:,} of {course.batches:,}"
+                )
             case commands.SetLearningRate(lr):
                 course.schedule.set_lr(lr, course.step.updates)
                 yield LearningRateChanged(lr=lr, by="you")
@@ -157,11 +159,11 @@ def obey(course: Course) -> Iterator[Event]:
 
 def prepare(settings: Settings, inbox: Inbox, folder: Path | None) -> Generator[Event, None, Course]:
     """Device, data and model, ready for the first step."""
-    for event in [Preparing(what="device"), Preparing(what="data")]:
-        yield event
+    yield Preparing(what="device")
     device = devices.pick(settings.device)
     devices.make_deterministic(settings.deterministic)
     seed_everything(settings.seed or 0)
+    yield Preparing(what="data")
     loading = data.load(settings)
     while True:
         try:

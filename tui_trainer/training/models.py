@@ -49,7 +49,7 @@ def layers_of(model: nn.Module, shape: tuple[int, int, int]) -> tuple[tuple[str,
     """The layers in the order they run: torch.nn name, output shape without the batch, parameters of its own."""
     rows: list[tuple[str, str, int]] = []
 
-    def note(module: nn.Module, inputs: object, output: Tensor) -> None:
+    def note(module: nn.Module, _inputs: object, output: Tensor) -> None:
         rows.append((type(module).__name__, " x ".join(str(n) for n in output.shape[1:]), count(module)))
 
     leaves = [module for module in model.modules() if not list(module.children())]

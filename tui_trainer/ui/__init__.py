@@ -1,0 +1,1 @@
+"""The screens. The only package that imports textual and plotext; knows no torch."""
