@@ -21,10 +21,12 @@ class Continue(Command):
 
 @dataclass(frozen=True, slots=True)
 class Stop(Command):
-    """Save and end; answered by `CheckpointSaved` and `RunEnded`."""
+    """End after the batch in hand; answered by `CheckpointSaved` and `RunEnded`."""
 
     signal: int = 0
     """The signal that asked for it, 0 when a person did."""
+    save: bool = True
+    """False ends without a last checkpoint; those saved before stay."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,9 +31,9 @@ from tui_trainer.training.course import Course
 class Stopped(Exception):
     """The user or a signal wants the run to end; the weights are those after the last whole batch."""
 
-    def __init__(self, signal: int) -> None:
-        super().__init__(signal)
-        self.signal = signal
+    def __init__(self, command: commands.Stop) -> None:
+        super().__init__()
+        self.signal, self.save = command.signal, command.save
 
 
 def train(course: Course) -> Iterator[Event]:
@@ -133,8 +133,8 @@ def obey(course: Course) -> Iterator[Event]:
     while command := course.inbox.wait() if paused else course.inbox.take():
         began = time.monotonic()
         match command:
-            case commands.Stop(signal):
-                raise Stopped(signal)
+            case commands.Stop():
+                raise Stopped(command)
             case commands.Pause() if not paused:
                 paused = True
                 yield RunPaused()
@@ -172,7 +172,7 @@ def prepare(settings: Settings, inbox: Inbox, folder: Path | None) -> Generator[
             splits: data.Data = done.value
             break
         if inbox.stop is not None:
-            raise Stopped(inbox.stop.signal)
+            raise Stopped(inbox.stop)
     used: dict[str, object] = {"dataset": splits.name}
     if settings.dry_run:
         used |= {"epochs": 1, "limit_train_batches": 1, "warmup_epochs": 0.0}
@@ -215,7 +215,8 @@ def fit(settings: Settings, inbox: Inbox, folder: Path | None = None) -> Iterato
             )
         else:
             yield Preparing(what="stop")
-            yield from course.save_now()
+            if stopped.save:
+                yield from course.save_now()
             yield course.ended(reason, exit_code=code)
     except DivergedError as error:
         assert course is not None

@@ -1,0 +1,127 @@
+"""What a run will be, said from its settings and a look at this machine, without torch and before anything is made."""
+
+import os
+import platform
+from dataclasses import dataclass
+from functools import lru_cache
+from math import ceil
+
+from tui_trainer.catalog import DATASETS, MINI_FOLDER, MODELS, find_files
+from tui_trainer.settings import Settings
+from tui_trainer.text import clean, size
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """The figures of a run to come."""
+
+    train_examples: int
+    valid_examples: int
+    test_examples: int
+    """0 when validation uses the test split."""
+    steps_per_epoch: int
+    """Batches in an epoch."""
+    steps: int
+    parameters: int
+    outline: str
+    """The model's widths."""
+    data: str
+    """Where the data will come from."""
+    device: str
+    """What `device` will most likely be."""
+
+    def lines(self) -> list[str]:
+        """The same for people."""
+        tested = f" · {self.test_examples:,} test" if self.test_examples else ""
+        valid = "validation" if self.test_examples else "validation (the test split)"
+        return [
+            f"{self.train_examples:,} train · {self.valid_examples:,} {valid}{tested}",
+            self.data,
+            f"{self.steps_per_epoch:,} steps an epoch · {self.steps:,} in all",
+            f"{self.outline}   {self.parameters:,} parameters   {size(4 * self.parameters)}",
+            f"device  {self.device}",
+        ]
+
+
+def look(settings: Settings) -> Outlook:
+    """What a run with these settings will be."""
+    s, facts, model = settings, DATASETS[settings.dataset], MODELS[settings.model]
+    train, valid, test = facts.train_examples, facts.test_examples, 0
+    if s.overfit_batches:
+        train = valid = min(train, s.overfit_batches * s.batch_size)
+        test = facts.test_examples
+    elif s.valid_fraction > 0:
+        valid = round(facts.train_examples * s.valid_fraction)
+        train, test = facts.train_examples - valid, facts.test_examples
+    batches = ceil(train / s.batch_size)
+    if s.limit_train_batches:
+        batches = min(batches, s.limit_train_batches)
+    epochs = s.epochs
+    if s.dry_run:
+        batches = epochs = 1
+    steps = batches * epochs
+    return Outlook(
+        train_examples=train,
+        valid_examples=valid,
+        test_examples=test,
+        steps_per_epoch=batches,
+        steps=min(steps, s.max_steps) if s.max_steps else steps,
+        parameters=model.parameters(facts.shape, len(facts.classes)),
+        outline=f"{s.model}  {model.outline(facts.shape, len(facts.classes))}",
+        data=describe_data(s.dataset, s.data_dir),
+        device=describe_device(s.device),
+    )
+
+
+def describe_data(dataset: str, data_dir: str) -> str:
+    """Where a data set is, or what must be downloaded."""
+    try:
+        folder = find_files(dataset, data_dir)
+    except (OSError, ValueError):
+        folder = None
+    if folder is None:
+        return f"{dataset} will be downloaded ({size(DATASETS[dataset].download_bytes)}) to {clean(data_dir, 60)}"
+    if folder == MINI_FOLDER:
+        return f"{dataset} is part of the program"
+    return f"{dataset} found in {clean(folder, 60)}"
+
+
+def describe_device(name: str) -> str:
+    """What a device setting means on this machine, asked of the driver, since torch would take seconds."""
+    gpus = _nvidia_gpus()
+    cpu = f"cpu, {os.cpu_count()} cores"
+    if name == "cpu":
+        return cpu
+    if name.startswith("cuda"):
+        index = int(name.partition(":")[2] or 0)
+        return f"cuda:{index} {gpus[index]}" if index < len(gpus) else f"{name} was not found here (no NVIDIA driver)"
+    if name != "auto":
+        return name
+    if gpus:
+        return f"auto: cuda:0 {gpus[0]}"
+    if platform.system() == "Darwin" and platform.machine() == "arm64":
+        return "auto: mps"
+    return f"auto: {cpu}"
+
+
+@lru_cache(maxsize=1)
+def _nvidia_gpus() -> tuple[str, ...]:
+    """Name and free memory of each NVIDIA GPU, nothing where there is no driver."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return ()
+    found = []
+    try:
+        for index in range(pynvml.nvmlDeviceGetCount()):
+            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+            name = pynvml.nvmlDeviceGetName(handle)
+            free = pynvml.nvmlDeviceGetMemoryInfo(handle).free / 2**30
+            found.append(f"{clean(name, 40)}, {free:.0f} GiB free")
+    except pynvml.NVMLError:
+        return tuple(found)
+    finally:
+        pynvml.nvmlShutdown()
+    return tuple(found)

@@ -1,0 +1,83 @@
+"""A run iterated in a thread of its own, for a screen that must never wait for it nor be waited for."""
+
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable
+
+from tui_trainer.errors import TrainerError
+from tui_trainer.run.events import Event, RunEnded
+from tui_trainer.run.runs import Run
+
+
+class Feed:
+    """Starts the thread that iterates `run`: for a local run, the training thread.
+
+    Events wait here until they are taken. `nudge` is called from the thread when the first of them arrives, and not
+    again before they are taken, so that at most one message is on its way to the screen.
+    """
+
+    def __init__(self, run: Run, nudge: Callable[[], None]) -> None:
+        self.run = run
+        self._nudge: Callable[[], None] | None = nudge
+        self._waiting: deque[Event] = deque()
+        self._nudged = False
+        self._lock = threading.Lock()
+        self.ended: RunEnded | None = None
+        """The last event, once it has come."""
+        # Not a daemon when it trains: a closed terminal ends the screen, not the run.
+        self.thread = threading.Thread(target=self._pump, name="training", daemon=run.read_only)
+
+    def start(self) -> None:
+        self.thread.start()
+
+    def take(self) -> list[Event]:
+        """The events since the last call, in order."""
+        with self._lock:
+            events = list(self._waiting)
+            self._waiting.clear()
+            self._nudged = False
+        return events
+
+    def leave(self) -> None:
+        """Nobody looks any more: the run goes on, its events are dropped here (they are in the journal)."""
+        with self._lock:
+            self._nudge = None
+            self._waiting.clear()
+
+    def _pump(self) -> None:
+        try:
+            for event in self.run.events():
+                self._deliver(event)
+        except BaseException as error:  # the run never began: there is no folder, or somebody else holds it
+            known = isinstance(error, TrainerError)
+            text = str(error) if known else f"{type(error).__name__}: {error}. This is a bug in tui-trainer."
+            if self.run.folder:
+                self.run.folder.write_log(traceback.format_exc())
+            self._deliver(
+                RunEnded(
+                    reason="failed",
+                    error=text,
+                    exit_code=error.exit_code if isinstance(error, TrainerError) else 1,
+                    best_epoch=None,
+                    best_loss=None,
+                    best_accuracy=None,
+                    seconds=0.0,
+                )
+            )
+
+    def _deliver(self, event: Event) -> None:
+        if isinstance(event, RunEnded):
+            self.ended = event
+        with self._lock:
+            nudge = self._nudge
+            if nudge is None:
+                return
+            self._waiting.append(event)
+            if self._nudged:
+                return
+            self._nudged = True
+        try:
+            nudge()
+        except Exception:  # the screen is gone or going: that is no reason to stop training
+            self.leave()

@@ -1,0 +1,168 @@
+"""The app: the settings form, the run screen, and what happens when the terminal or the user leaves."""
+
+import os
+import signal
+import sys
+from collections.abc import Iterable
+from types import FrameType
+from typing import Any
+
+from textual import on
+from textual.app import App, SystemCommand
+from textual.binding import Binding
+from textual.screen import Screen
+
+from tui_trainer.run.commands import Stop
+from tui_trainer.run.events import RunEnded
+from tui_trainer.run.feed import Feed
+from tui_trainer.run.runs import LocalRun, RecordedRun
+from tui_trainer.settings import Resolved, Settings
+from tui_trainer.text import clean_lines
+from tui_trainer.ui import terminal
+from tui_trainer.ui.run_screen import RunScreen
+from tui_trainer.ui.settings_screen import SettingsScreen
+from tui_trainer.ui.themes import THEMES
+from tui_trainer.ui.widgets.keys import bindings_of
+
+
+class TrainerApp(App[None]):
+    """Shows the form, then a run; or a run straight away."""
+
+    CSS_PATH = "app.tcss"
+    TITLE = "tui-trainer"
+    BINDINGS = [
+        Binding("ctrl+p", "command_palette", "Palette", tooltip="Every command by name; themes too.", key_display="^p"),
+    ]
+
+    def __init__(
+        self,
+        resolved: Resolved,
+        *,
+        start: bool = False,
+        preset: str | None = None,
+        recorded: RecordedRun | None = None,
+    ) -> None:
+        super().__init__(driver_class=terminal.Driver if sys.platform != "win32" else None)
+        self._resolved, self._start, self._preset, self._recorded = resolved, start, preset, recorded
+        self.feed: Feed | None = None
+        """The run that is under way or was last, if any."""
+        for theme in THEMES:
+            self.register_theme(theme)
+        chosen = os.environ.get("TEXTUAL_THEME", "")
+        self.theme = chosen if chosen in self.available_themes else THEMES[0].name
+
+    def on_mount(self) -> None:
+        self.set_interval(0.5, self._repaint_what_was_dropped)
+        if self._recorded is not None:
+            self.watch_run(RunScreen(self._recorded), then_form=False)
+        elif self._start:
+            self.push_screen(SettingsScreen(self._resolved, self._preset))
+            self.start_run(self._resolved.settings)
+        else:
+            self.push_screen(SettingsScreen(self._resolved, self._preset))
+
+    @on(SettingsScreen.Start)
+    def start(self, message: SettingsScreen.Start) -> None:
+        self.start_run(message.settings)
+
+    def start_run(self, settings: Settings) -> None:
+        """Train here, and show it."""
+        self.watch_run(RunScreen(LocalRun(settings)))
+
+    def watch_run(self, screen: RunScreen, *, then_form: bool = True) -> None:
+        """Show a run; the form waits beneath it."""
+        if not then_form:
+            self.push_screen(SettingsScreen(self._resolved, self._preset))
+        self.feed = screen.feed
+        self.push_screen(screen)
+
+    # --- leaving ---
+
+    def terminal_is_gone(self) -> None:
+        """The terminal was closed; from any thread. The screen ends, the run does not."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self.exit)
+
+    def _repaint_what_was_dropped(self) -> None:
+        driver = self._driver
+        if isinstance(driver, terminal.Driver) and driver.caught_up():
+            self.screen.refresh(layout=True)
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """The palette: every key of the screen as a command, and the themes."""
+        for binding in bindings_of(screen):
+            if binding.description and binding.tooltip and binding.action and "palette" not in binding.action:
+                yield SystemCommand(
+                    binding.description, binding.tooltip, lambda action=binding.action: self._run_on_screen(action)
+                )
+        yield SystemCommand(
+            "Theme", "Choose the colours: dark, light, colour-blind safe, and more.", self.search_themes
+        )
+        yield SystemCommand("Screenshot", "Save this screen as an SVG file.", lambda: self.deliver_screenshot())
+
+    def _run_on_screen(self, action: str) -> None:
+        self.call_later(self.screen.run_action, action)
+
+
+def show(app: TrainerApp) -> int:
+    """Run the app, then wait for the run it leaves behind; the exit code is that of the run, 0 without one.
+
+    A terminal that goes away ends the screen only. SIGTERM and SIGINT save and end, as without a screen.
+    """
+    for name in ("TEXTUAL_DRIVER", "TEXTUAL_DEVTOOLS_HOST", "TEXTUAL_DEVTOOLS_PORT"):
+        os.environ.pop(name, None)  # they make Textual load other code
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        if app.feed is not None and app.feed.ended is None:
+            app.feed.run.send(Stop(signal=number))
+        app.terminal_is_gone()
+
+    def hang_up(_number: int, _frame: FrameType | None) -> None:
+        if isinstance(app._driver, terminal.Driver):
+            app._driver.terminal_lost()
+
+    before = {n: signal.signal(n, end) for n in (signal.SIGTERM, signal.SIGINT)}
+    before[signal.SIGHUP] = signal.signal(signal.SIGHUP, hang_up)
+    lost = False
+    try:
+        with terminal.own_terminal():
+            app.run()
+            lost = isinstance(app._driver, terminal.Driver) and app._driver.lost
+    finally:
+        code = _after(app, lost)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return code
+
+
+def _after(app: TrainerApp, lost: bool) -> int:
+    """The screen is gone: let the run end, and say how it did."""
+    feed = app.feed
+    crashed = bool(app.return_code)
+    if feed is None:
+        return app.return_code or 0
+    feed.leave()
+    if isinstance(feed.run, RecordedRun):
+        feed.run.close()
+        return app.return_code or 0
+    folder = feed.run.folder
+    if lost and folder is not None:
+        terminal.streams_into(folder.log)
+    if feed.ended is None and not lost:
+        what = "The screen failed; training goes on without it." if crashed else "Ending the run ..."
+        print(what, file=sys.stderr, flush=True)
+    feed.thread.join()
+    ended = feed.ended
+    if not lost and ended is not None:
+        _say_goodbye(ended, feed)
+    if ended is None:
+        return 1
+    return ended.exit_code or (1 if crashed else 0)
+
+
+def _say_goodbye(ended: RunEnded, feed: Feed) -> None:
+    """A last line on the shell, where the run can be found again."""
+    if ended.error:
+        print(clean_lines(ended.error), file=sys.stderr)
+    if feed.run.folder is not None:
+        print(f"{ended.reason.replace('_', ' ')}: {feed.run.folder.path}", file=sys.stderr)

@@ -1,0 +1,359 @@
+"""The run screen: what a run says, drawn from its state, and the keys that steer it."""
+
+import time
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Grid
+from textual.content import Content
+from textual.message import Message
+from textual.screen import Screen
+from textual.widgets import Static
+
+from tui_trainer.run import commands
+from tui_trainer.run.commands import Command
+from tui_trainer.run.events import CheckpointSaved, Evaluated, RunEnded, RunPaused, RunResumed, Warned
+from tui_trainer.run.feed import Feed
+from tui_trainer.run.runs import Run
+from tui_trainer.run.state import RunState
+from tui_trainer.text import clean, size
+from tui_trainer.ui.dialogs import Ask, AskNumber, Help, Outline
+from tui_trainer.ui.pace import Pace
+from tui_trainer.ui.widgets.charts import AccuracyChart, LossChart
+from tui_trainer.ui.widgets.header import Identity, Now, Progress, Trouble
+from tui_trainer.ui.widgets.keys import KeyLine
+from tui_trainer.ui.widgets.panel import Panel, View
+from tui_trainer.ui.widgets.tables import CheckpointLog, ConfusionTable, EpochTable, EventLog
+
+
+class RunScreen(Screen[None]):
+    """One run, live or recorded. It folds each event once and draws at a pace that leaves the rest to training."""
+
+    HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (60, "-narrow"), (110, "-normal"), (180, "-wide")]
+    VERTICAL_BREAKPOINTS = [(0, "-flat"), (15, "-low"), (32, "-tall")]
+
+    BINDINGS = [
+        Binding("space", "pause", "Pause", tooltip="Pause after this batch, or carry on.", id="pause"),
+        Binding("s", "stop", "Stop", tooltip="Save a checkpoint and end the run (asks first).", id="stop"),
+        Binding("c", "checkpoint", "Checkpoint", tooltip="Save checkpoints/last.pt now.", id="checkpoint"),
+        Binding("e", "evaluate", "Evaluate", tooltip="Measure on the validation examples now.", id="evaluate"),
+        Binding("l", "learning_rate", "Learning rate", tooltip="Change the learning rate of the live run.", id="lr"),
+        Binding(
+            "x", "end_epoch", "End epoch", tooltip="Leave out the rest of this epoch and validate.", id="end_epoch"
+        ),
+        Binding("z", "zoom", "Zoom", tooltip="Show the chosen panel alone, or all again.", id="zoom"),
+        Binding(
+            "m", "confusion_mode", "Counts", tooltip="Confusion table as counts or row percent.", id="confusion_mode"
+        ),
+        Binding("y", "log_axis", "Log y", tooltip="Loss axis logarithmic or linear.", id="log_axis"),
+        Binding("question_mark", "help", "Help", tooltip="All keys of this screen.", id="help"),
+        Binding("q", "quit_run", "Quit", tooltip="Leave: stop and save, leave without saving, or stay.", id="quit"),
+        Binding("n", "new_run", "New run", tooltip="Back to the settings form once the run is over.", id="new_run"),
+        Binding("i", "model", "Model", tooltip="The model's layers, shapes and parameters.", id="model", show=False),
+        Binding("tab", "next_panel(1)", "Next panel", tooltip="Choose the next panel.", show=False),
+        Binding("shift+tab", "next_panel(-1)", "Previous panel", tooltip="Choose the previous panel.", show=False),
+        Binding("1,2,3,4,5,6", "", "Panel", tooltip="Choose a panel by its number.", show=False, key_display="1-6"),
+        *(Binding(str(n), f"panel({n})", show=False) for n in range(1, 7)),
+        Binding("up", "scroll(-1)", "Scroll", tooltip="Scroll the chosen list.", show=False, key_display="↑ ↓"),
+        Binding("down", "scroll(1)", show=False),
+        Binding("pageup", "scroll(-10)", show=False),
+        Binding("pagedown", "scroll(10)", show=False),
+        Binding("ctrl+c", "quit_run", show=False),
+    ]
+
+    class Happened(Message):
+        """Events are waiting in the feed."""
+
+    def __init__(self, run: Run, state: RunState | None = None) -> None:
+        super().__init__()
+        self.run_ = run
+        self.state = state or RunState()
+        self.feed = Feed(run, self._nudge)
+        self._heard = time.monotonic()
+        self._lines = Pace(share=0.008, least=0.25)
+        self._panels = Pace(share=0.012, least=0.5)
+        self._stopping = False
+        self._dirty = True
+
+    def compose(self) -> ComposeResult:
+        yield Static(Content("tui-trainer needs a terminal of 60 x 15 or more"), id="too-small")
+        yield Identity(id="identity")
+        yield Progress(id="progress")
+        yield Now(id="now")
+        yield Trouble(id="trouble")
+        yield Tabs(id="tabs")
+        with Grid(id="panels"):
+            yield LossChart(1, id="loss")
+            yield AccuracyChart(2, id="accuracy")
+            yield ConfusionTable(3, id="confusion")
+            yield EpochTable(4, id="epochs")
+            yield CheckpointLog(5, id="checkpoints")
+            yield EventLog(6, id="events")
+        yield KeyLine()
+
+    def on_mount(self) -> None:
+        self._views = list(self.query(View))
+        self._line_views = [view for view in self._views if not isinstance(view, Panel)]
+        self._panel_views = [view for view in self._views if isinstance(view, Panel)]
+        self.choose(self._panel_views[0])
+        self.set_interval(0.25, self._tick)
+        self.feed.start()
+
+    # --- events in ---
+
+    def _nudge(self) -> None:
+        """From the run's thread, which does not wait for this screen."""
+        self.post_message(self.Happened())
+
+    @on(Happened)
+    def fold(self) -> None:
+        """Take in what has happened. Only what one waits for is drawn at once; the rest when its time comes."""
+        urgent = False
+        for event in self.feed.take():
+            self.state.apply(event)
+            self._dirty = True
+            if isinstance(event, (Evaluated, RunPaused, RunResumed, CheckpointSaved, RunEnded, Warned)):
+                urgent = True
+            if isinstance(event, RunEnded):
+                self._stopping = False
+        self._heard = time.monotonic()
+        if self._stopping and self.state.status in ("training", "validating"):
+            self.state.status = "stopping"
+        if urgent:
+            self._refresh_lines()
+        if self.state.is_over:
+            self._refresh_panels()
+
+    def _tick(self) -> None:
+        if not self.feed.thread.is_alive() and not self.state.is_over and not self.feed.take():
+            self.state.lose()
+            self._refresh_lines()
+            self._refresh_panels()
+        busy = not self.state.is_over and self.state.status != "paused"
+        if self._lines.due(busy=busy):
+            self._refresh_lines()
+        if self._panels.due(busy=busy):
+            self._refresh_panels()
+
+    # --- drawing ---
+
+    def _refresh_lines(self) -> None:
+        began = time.thread_time()
+        quiet = self.state.is_over or not self.state.elapsed
+        age = 0.0 if quiet else time.monotonic() - self._heard
+        for view in self._line_views:
+            if isinstance(view, (Identity, Progress)):
+                view.age = age
+            view.show(self.state)
+        status = (self.state.status, self.state.is_over)
+        if status != getattr(self, "_status_drawn", None):
+            self._status_drawn = status
+            self.set_class(self.state.status in ("failed", "diverged", "lost"), "-failed")
+            self.set_class(self.state.status == "paused", "-paused")
+            self.query_one(KeyLine).refresh()
+        self.call_after_refresh(lambda: self._lines.measured(time.thread_time() - began))
+
+    def _refresh_panels(self) -> None:
+        if not self._dirty and not self.state.is_over:
+            return
+        self._dirty = False
+        began = time.thread_time()
+        for view in self._panel_views:
+            view.show(self.state)
+        self.call_after_refresh(lambda: self._panels.measured(time.thread_time() - began))
+
+    # --- choosing panels ---
+
+    def choose(self, panel: Panel) -> None:
+        """Bring a panel to the front: the one that zooms, scrolls, and is alone on a small screen."""
+        for other in self._panel_views:
+            other.set_class(other is panel, "-current")
+        self.current = panel
+        tabs = self.query_one(Tabs)
+        tabs.current = panel.id or ""
+        tabs.show_again()
+        panel.call_after_refresh(panel.show, self.state)
+
+    @on(Panel.Chosen)
+    def chosen(self, message: Panel.Chosen) -> None:
+        self.choose(message.panel)
+
+    def action_panel(self, number: int) -> None:
+        self.choose(self._panel_views[number - 1])
+
+    def action_next_panel(self, step: int) -> None:
+        place = self._panel_views.index(self.current)
+        self.choose(self._panel_views[(place + step) % len(self._panel_views)])
+
+    def action_zoom(self) -> None:
+        self.toggle_class("-zoomed")
+        for view in self._panel_views:
+            view.call_after_refresh(view.show, self.state)
+        self.query_one(KeyLine).refresh()
+
+    def action_scroll(self, lines: int) -> None:
+        scroll = getattr(self.current, "scroll_lines", None)
+        if scroll is None:
+            self.say("This panel does not scroll; 4, 5 and 6 do.")
+        else:
+            scroll(lines)
+
+    def action_confusion_mode(self) -> None:
+        table = self.query_one(ConfusionTable)
+        table.counts = not table.counts
+        table.show_again()
+        self.query_one(KeyLine).refresh()
+        if not table.display:
+            self.choose(table)
+
+    def action_log_axis(self) -> None:
+        chart = self.query_one(LossChart)
+        chart.log_scale = not chart.log_scale
+        chart.show_again()
+        self.query_one(KeyLine).refresh()
+        if not chart.display:
+            self.choose(chart)
+
+    # --- steering ---
+
+    def why_not(self, action: str) -> str | None:
+        """Why a key does nothing just now, or None when it does something."""
+        steering = ("pause", "stop", "checkpoint", "evaluate", "learning_rate", "end_epoch")
+        if action in steering:
+            if self.state.is_over:
+                return f"The run is {self.state.status.replace('_', ' ')}: there is nothing to steer any more."
+            if self.run_.read_only:
+                return "This run trains in another process; here it can only be watched."
+            if self._stopping:
+                return "The run is stopping already."
+        if action in ("evaluate", "checkpoint", "end_epoch", "learning_rate") and not self.state.settings:
+            return "The run is still being prepared."
+        if action == "end_epoch" and self.state.status == "validating":
+            return "This epoch is being validated already."
+        if action == "new_run" and not self.state.is_over:
+            return "The run is not over: stop it first (s)."
+        if action == "model" and not self.state.layers:
+            return "The model is not built yet."
+        return None
+
+    def label_of(self, binding: Binding) -> str:
+        """The label of a key, which follows what it would do."""
+        if binding.action == "pause" and self.state.status == "paused":
+            return "Carry on"
+        if binding.action == "confusion_mode" and self.is_mounted and self.query_one(ConfusionTable).counts:
+            return "Percent"
+        if binding.action == "log_axis" and self.is_mounted and self.query_one(LossChart).log_scale:
+            return "Linear y"
+        if binding.action == "zoom" and self.has_class("-zoomed"):
+            return "All panels"
+        return binding.description
+
+    def say(self, text: str, severity: str = "information") -> None:
+        """A passing note on the screen."""
+        self.notify(clean(text, 300), severity=severity, markup=False, timeout=4)  # type: ignore[arg-type]
+
+    def steer(self, action: str, command: Command) -> None:
+        """Send a command, or say why not."""
+        if reason := self.why_not(action):
+            self.say(reason, "warning")
+            return
+        self.run_.send(command)
+
+    def action_pause(self) -> None:
+        paused = self.state.status == "paused"
+        self.steer("pause", commands.Continue() if paused else commands.Pause())
+
+    def action_checkpoint(self) -> None:
+        self.steer("checkpoint", commands.SaveCheckpoint())
+
+    def action_evaluate(self) -> None:
+        self.steer("evaluate", commands.Evaluate())
+
+    def action_end_epoch(self) -> None:
+        self.steer("end_epoch", commands.EndEpoch())
+
+    def action_learning_rate(self) -> None:
+        if reason := self.why_not("learning_rate"):
+            self.say(reason, "warning")
+            return
+
+        def set_lr(lr: float | None) -> None:
+            if lr is not None:
+                self.steer("learning_rate", commands.SetLearningRate(lr))
+
+        self.app.push_screen(AskNumber(self.state.lr), set_lr)
+
+    def action_stop(self) -> None:
+        if reason := self.why_not("stop"):
+            self.say(reason, "warning")
+            return
+
+        def stop(answer: str | None) -> None:
+            if answer == "stop":
+                self.stop(commands.Stop())
+
+        where = f"epoch {self.state.epoch} of {self.state.total_epochs}" if self.state.epoch else "its preparation"
+        question = f"Stop the run in {where}? A checkpoint is saved first."
+        self.app.push_screen(Ask(question, {"stop": "Stop and save", "go on": "Go on"}), stop)
+
+    def stop(self, command: commands.Stop) -> None:
+        """Ask the run to end; the screen says so until it has."""
+        if not self.why_not("stop"):
+            self.run_.send(command)
+            self._stopping = True
+            self.state.status = "stopping"
+            self._refresh_lines()
+
+    def action_quit_run(self) -> None:
+        if self.state.is_over or self.run_.read_only:
+            self.app.exit()
+            return
+
+        def leave(answer: str | None) -> None:
+            if answer in ("stop", "leave"):
+                self.stop(commands.Stop(save=answer == "stop"))
+                self.app.exit()
+
+        saved = "The newest checkpoint stays."
+        if not self.state.checkpoints:
+            saved = "Nothing is saved yet."
+        question = f"The run is under way. {saved}"
+        answers = {"stop": "Stop and save", "leave": "Leave without saving", "cancel": "Cancel"}
+        self.app.push_screen(Ask(question, answers), leave)
+
+    def action_new_run(self) -> None:
+        if reason := self.why_not("new_run"):
+            self.say(reason, "warning")
+            return
+        self.dismiss(None)
+
+    def action_help(self) -> None:
+        self.app.push_screen(Help(self))  # type: ignore[arg-type]
+
+    def action_model(self) -> None:
+        if reason := self.why_not("model"):
+            self.say(reason, "warning")
+            return
+        s = self.state
+        title = f"{s.settings['model']} · {s.parameters:,} parameters · {size(4 * s.parameters)} as float32"
+        self.app.push_screen(Outline(title, s.layers, s.parameters))
+
+
+class Tabs(View):
+    """The panels by number, on a screen that shows one at a time."""
+
+    current = ""
+
+    def key(self, state: RunState) -> object:
+        return self.current
+
+    def draw(self, state: RunState, width: int, height: int) -> Content:
+        parts: list[tuple[str, str]] = []
+        for panel in self.screen.query(Panel):
+            title = panel.TITLE.capitalize()
+            if width < 75:
+                title = title[:7]
+            style = "bold $background on $primary" if panel.id == self.current else "$text-muted"
+            parts += [(f" {panel.number} {title} ", style), (" ", "")]
+        return Content.assemble(*parts)

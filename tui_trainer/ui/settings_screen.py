@@ -1,0 +1,347 @@
+"""The settings form: a field for every setting of the schema, and beside it what the run will be."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from textual import events, on
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
+from textual.message import Message
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Checkbox, Input, Label, Select, Static
+
+from tui_trainer import outlook
+from tui_trainer.errors import SettingsError
+from tui_trainer.settings import (
+    CONFIG_NAME,
+    FIELDS,
+    GROUPS,
+    PRESETS,
+    Resolved,
+    Settings,
+    Source,
+    as_text,
+    check,
+    choices_of,
+    contradictions,
+    flags,
+    group_of,
+    is_simple,
+    is_switch,
+    preset,
+    read_toml,
+    resolve,
+    to_toml,
+)
+from tui_trainer.text import clean
+from tui_trainer.ui.dialogs import AskPath, Help
+from tui_trainer.ui.widgets.keys import KeyLine
+
+
+class Field(Horizontal):
+    """One setting: its name, a widget for its value, and whether that value can be used."""
+
+    class Changed(Message):
+        """The value was changed."""
+
+        def __init__(self, field: "Field") -> None:
+            super().__init__()
+            self.field = field
+
+    class Entered(Message):
+        """The field has the focus now."""
+
+        def __init__(self, field: "Field") -> None:
+            super().__init__()
+            self.field = field
+
+    def __init__(self, setting: str, value: object) -> None:
+        super().__init__(classes="field", id=f"field-{setting}")
+        self.setting = setting
+        self.start_text = as_text(value)
+        self.problem: str | None = None
+
+    def compose(self) -> ComposeResult:
+        info = FIELDS[self.setting]
+        yield Label(Content(str(info.title)))
+        if words := choices_of(self.setting):
+            yield Select([(w, w) for w in words], value=self.start_text, allow_blank=False, compact=True)
+        elif is_switch(self.setting):
+            yield Checkbox("", value=self.start_text == "on", compact=True)
+        else:
+            yield Input(self.start_text, placeholder="drawn" if self.setting == "seed" else "", compact=True)
+
+    @property
+    def entry(self) -> Widget:
+        """The widget that holds the value."""
+        return self.query("Input, Select, Checkbox").first(Widget)
+
+    @property
+    def text(self) -> str:
+        """The value as one would type it."""
+        entry = self.entry
+        if isinstance(entry, Checkbox):
+            return "on" if entry.value else "off"
+        return str(entry.value)  # type: ignore[attr-defined]
+
+    def set_text(self, text: str) -> None:
+        """Change the value from outside: a preset, a file."""
+        entry = self.entry
+        if isinstance(entry, Checkbox):
+            entry.value = text == "on"
+        else:
+            entry.value = text  # type: ignore[attr-defined]
+
+    def judge(self) -> Any:
+        """The value in its own type; `problem` says what is wrong with it."""
+        value, self.problem = check(self.setting, self.text, text=True)
+        self.set_class(self.problem is not None, "-wrong")
+        self.set_class(self.text != as_text(FIELDS[self.setting].default), "-changed")
+        return value
+
+    @on(Input.Changed)
+    @on(Select.Changed)
+    @on(Checkbox.Changed)
+    def changed(self, event: Message) -> None:
+        event.stop()
+        self.post_message(self.Changed(self))
+
+    @on(Input.Submitted)
+    def submitted(self, event: Message) -> None:
+        event.stop()
+        self.screen.focus_next()
+
+    def on_descendant_focus(self) -> None:
+        self.post_message(self.Entered(self))
+
+
+class SettingsScreen(Screen[None]):
+    """Configure a run, see what it will be, start it."""
+
+    HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (60, "-narrow"), (110, "-normal")]
+    VERTICAL_BREAKPOINTS = [(0, "-flat"), (15, "-tall")]
+    AUTO_FOCUS = "#field-dataset Select"
+
+    BINDINGS = [
+        Binding("ctrl+r", "start", "Run", tooltip="Start training with these settings.", id="start", priority=True),
+        Binding("f2", "all_settings", "All settings", tooltip="Show every setting, or the ten that matter.", id="all"),
+        Binding("f3", "copy", "Copy command", tooltip="Copy the command line of this run to the clipboard.", id="copy"),
+        Binding("ctrl+s", "save", "Save", tooltip="Save these settings as a TOML file.", id="save"),
+        Binding("ctrl+o", "open", "Open", tooltip="Load settings from a TOML file, a run's run.toml too.", id="open"),
+        Binding("f1", "help", "Help", tooltip="All keys of this screen.", id="help"),
+        Binding("ctrl+q", "app.quit", "Quit", tooltip="Leave without training.", id="quit"),
+        Binding("tab", "app.focus_next", "Next field", tooltip="Go to the next field; enter does too.", show=False),
+        Binding("down", "app.focus_next", "Down", show=False),
+        Binding("up", "app.focus_previous", "Up", show=False),
+    ]
+
+    class Start(Message):
+        """The user wants this run."""
+
+        def __init__(self, settings: Settings) -> None:
+            super().__init__()
+            self.settings = settings
+
+    def __init__(self, resolved: Resolved, preset_name: str | None = None) -> None:
+        super().__init__()
+        self._given = resolved.settings
+        self._preset = preset_name
+        self._all = False
+        self._focused: Field | None = None
+
+    def compose(self) -> ComposeResult:
+        yield Static(Content("tui-trainer needs a terminal of 60 x 15 or more"), id="too-small")
+        with Horizontal(id="top"):
+            yield Label("New run", id="title")
+            yield Label("preset ", id="preset-label")
+            yield Select(
+                [(n, n) for n in PRESETS], prompt="none", value=self._preset or Select.NULL, id="preset", compact=True
+            )
+        with Horizontal(id="body"):
+            with VerticalScroll(id="fields", can_focus=False):
+                for group in GROUPS:
+                    with Vertical(classes="group", id=f"group-{group}") as box:
+                        box.border_title = group
+                        for name in FIELDS:
+                            if group_of(name) == group:
+                                yield Field(name, getattr(self._given, name))
+            with Vertical(id="side"):
+                with Vertical(classes="group") as box:
+                    box.border_title = "this run"
+                    yield Static(id="outlook")
+                    yield Static(id="same")
+                with VerticalScroll(classes="group", id="about", can_focus=False):
+                    yield Static(id="help-text")
+        yield KeyLine()
+
+    def on_mount(self) -> None:
+        self._fields = {field.setting: field for field in self.query(Field)}
+        self._show_fields()
+        self._judge()
+
+    # --- values ---
+
+    def settings(self) -> Settings:
+        """The settings as the form has them; those nobody touched keep counting as not named.
+
+        Raises:
+            SettingsError: every problem on the form.
+        """
+        named = self._given.model_fields_set
+        texts = {n: f.text for n, f in self._fields.items() if n in named or f.text != as_text(FIELDS[n].default)}
+        return resolve([Source("the form", texts, text=True)]).settings
+
+    def _judge(self) -> list[str]:
+        """Check all fields, alone and together, and show what the run will be or what is in its way."""
+        values = {name: field.judge() for name, field in self._fields.items()}
+        problems = [f"{FIELDS[n].title}: {f.problem}" for n, f in self._fields.items() if f.problem]
+        wrong = {n for n, f in self._fields.items() if f.problem}
+        fine = {n: v for n, v in values.items() if n not in wrong}
+        defaults = {n: info.default for n, info in FIELDS.items()}
+        for names, sentence in contradictions(Settings.model_construct(**defaults | fine)):
+            if not wrong & set(names):
+                problems.append(sentence)
+                self._fields[names[0]].problem = sentence
+                self._fields[names[0]].add_class("-wrong")
+        self._show_outlook(None if problems else self.settings(), problems)
+        self._show_help()
+        return problems
+
+    @on(Field.Changed)
+    def changed(self) -> None:
+        self._judge()
+
+    @on(Select.Changed, "#preset")
+    def preset_chosen(self, event: Select.Changed) -> None:
+        if event.value != Select.NULL and event.value != self._preset:
+            self._preset = str(event.value)
+            self.fill(preset(self._preset).values)
+
+    def fill(self, values: Any) -> None:
+        """Put values into their fields."""
+        for name, value in values.items():
+            self._fields[name].set_text(as_text(value))
+
+    # --- showing ---
+
+    def _show_fields(self) -> None:
+        for name, field in self._fields.items():
+            field.set_class(not self._all and not is_simple(name), "-hidden")
+        for group in GROUPS:
+            simple = any(is_simple(n) for n in FIELDS if group_of(n) == group)
+            self.query_one(f"#group-{group}").set_class(not self._all and not simple, "-hidden")
+
+    def _show_outlook(self, settings: Settings | None, problems: list[str]) -> None:
+        panel, same = self.query_one("#outlook", Static), self.query_one("#same", Static)
+        if settings is None:
+            lines = [Content.styled(clean(problem, 300), "$text-error") for problem in problems[:6]]
+            panel.update(Content("\n").join(lines))
+            same.update("")
+            return
+        lines = [Content(line) for line in outlook.look(settings).lines()]
+        panel.update(Content("\n").join(lines))
+        words = shlex.join(["tui-trainer", "--no-ui", *flags(settings)])
+        same.update(Content.assemble(("\nthe same from a script (f3 copies)\n", "$text-muted"), (words, "$primary")))
+
+    def _show_help(self) -> None:
+        field = self._focused
+        if field is None:
+            return
+        info = FIELDS[field.setting]
+        box = self.query_one("#about")
+        box.border_title = Content(str(info.title).lower())
+        words = choices_of(field.setting)
+        parts: list[tuple[str, str]] = [(str(info.description), "")]
+        if field.problem:
+            parts.insert(0, (f"{clean(field.problem, 300)}\n", "bold $text-error"))
+        if words:
+            parts.append((f"\n{' · '.join(words)}", "$text-muted"))
+        parts.append((f"\ndefault {as_text(info.default) or 'none'}", "$text-muted"))
+        self.query_one("#help-text", Static).update(Content.assemble(*parts))
+
+    @on(Field.Entered)
+    def entered(self, message: Field.Entered) -> None:
+        self._focused = message.field
+        self._show_help()
+
+    # --- keys ---
+
+    def action_start(self) -> None:
+        if problems := self._judge():
+            wrong = next(field for field in self._fields.values() if field.problem)
+            if wrong.has_class("-hidden"):
+                self.action_all_settings()
+            wrong.entry.focus()
+            self.say(problems[0], "error")
+            return
+        self.post_message(self.Start(self.settings()))
+
+    def action_all_settings(self) -> None:
+        self._all = not self._all
+        self._show_fields()
+        if self._focused and self._focused.has_class("-hidden"):
+            self._fields["dataset"].entry.focus()
+        self.query_one(KeyLine).refresh()
+
+    def label_of(self, binding: Binding) -> str:
+        if binding.action == "all_settings" and self._all:
+            return "Simple settings"
+        return binding.description
+
+    def action_copy(self) -> None:
+        try:
+            words = shlex.join(["tui-trainer", "--no-ui", *flags(self.settings())])
+        except SettingsError:
+            self.say("There is no command line yet: mend the settings in red first.", "warning")
+            return
+        self.app.copy_to_clipboard(words)
+        self.say("The command line is on the clipboard, if this terminal lets programs copy.")
+
+    def action_save(self) -> None:
+        if problems := self._judge():
+            self.say(f"Not saved: {problems[0]}", "error")
+            return
+
+        def save(path: str | None) -> None:
+            if path is None:
+                return
+            try:
+                Path(path).expanduser().write_text(to_toml(self.settings()), encoding="utf-8")
+            except (OSError, ValueError) as error:
+                self.say(f"{path} was not saved: {getattr(error, 'strerror', None) or error}", "error")
+            else:
+                self.say(f"Saved as {path}. A {CONFIG_NAME} is read from the folder tui-trainer is started in.")
+
+        self.app.push_screen(AskPath("Save these settings as", CONFIG_NAME), save)
+
+    def action_open(self) -> None:
+        def load(path: str | None) -> None:
+            if path is None:
+                return
+            try:
+                source = read_toml(Path(path).expanduser())
+                resolve([source])
+            except SettingsError as error:
+                more = f" (and {len(error.problems) - 1} more)" if len(error.problems) > 1 else ""
+                self.say(error.problems[0] + more, "error")
+                return
+            self.fill(source.values)
+            self.say(f"Loaded {len(source.values)} settings from {path}.")
+
+        self.app.push_screen(AskPath("Load settings from", CONFIG_NAME), load)
+
+    def action_help(self) -> None:
+        self.app.push_screen(Help(self))  # type: ignore[arg-type]
+
+    def say(self, text: str, severity: str = "information") -> None:
+        """A passing note on the screen."""
+        self.notify(clean(text, 300), severity=severity, markup=False, timeout=5)  # type: ignore[arg-type]
+
+    def on_screen_resume(self, event: events.ScreenResume) -> None:
+        """Back from a run: what is on this machine may have changed."""
+        if hasattr(self, "_fields"):
+            self._judge()

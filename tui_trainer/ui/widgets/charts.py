@@ -1,0 +1,173 @@
+"""Curves over steps in character cells. The only file that imports plotext, which is not thread-safe."""
+
+import math
+import re
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import plotext
+from textual.content import Content
+
+from tui_trainer.run.state import RunState, Series
+from tui_trainer.text import fixed, percent
+from tui_trainer.ui.widgets.panel import Panel
+
+_STYLED = re.compile(r"\x1b\[38;5;(\d+)m([^\x1b]*)|\x1b\[0m|([^\x1b]+)")
+_STYLES = {1: "$primary", 2: "$secondary", 3: "$primary 50%"}
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Points of one line; `style` 1 is training, 2 validation, 3 faint training."""
+
+    xs: Sequence[float]
+    ys: Sequence[float]
+    style: int
+    points: bool = False
+    """Mark each point, for curves of few."""
+
+
+def bucketed(series: Series, columns: int) -> tuple[list[float], list[float]]:
+    """A series as at most `columns` points, each the mean of those it covers; what is not finite is left out."""
+    pairs = [(x, y) for x, y in zip(series.xs, series.ys, strict=True) if math.isfinite(y)]
+    if len(pairs) <= columns:
+        return [x for x, _ in pairs], [y for _, y in pairs]
+    size = math.ceil(len(pairs) / columns)
+    groups = [pairs[i : i + size] for i in range(0, len(pairs), size)]
+    return [sum(x for x, _ in g) / len(g) for g in groups], [sum(y for _, y in g) / len(g) for g in groups]
+
+
+def plot(curves: list[Curve], width: int, height: int, *, log: bool, ticks: dict[float, str], right: float) -> Content:
+    """The curves in a frame of `width` by `height` cells, x from 0 to `right` with `ticks` at their places."""
+    curves = [c for c in curves if c.xs]
+    if log:
+        curves = [positive(c) for c in curves if any(y > 0 for y in c.ys)]
+    plotext.clear_figure()
+    plotext.theme("clear")
+    plotext.limitsize(False, False)
+    plotext.plotsize(width, height)
+    plotext.xaxes(True, False)
+    plotext.yaxes(True, False)
+    plotext.xlim(0, max(right, 1))
+    if log:
+        plotext.yscale("log")
+    for curve in curves:
+        plotext.plot(curve.xs, curve.ys, marker="braille", color=curve.style)
+        if curve.points:
+            plotext.scatter(curve.xs, curve.ys, marker="•", color=curve.style)
+    values = [y for c in curves for y in c.ys]
+    low, high = min(values), max(values)
+    if high - low < 1e-9 * max(1.0, abs(high)):
+        low, high = low - 0.5 * (abs(low) or 1) * 0.1, high + 0.5 * (abs(high) or 1) * 0.1
+        low = max(low, high * 1e-3) if log else low
+    plotext.ylim(low, high)
+    rows = max(2, min(6, (height - 1) // 3 + 1))
+    if log:
+        marks = [math.exp(math.log(low) + i * (math.log(high) - math.log(low)) / (rows - 1)) for i in range(rows)]
+    else:
+        marks = [low + i * (high - low) / (rows - 1) for i in range(rows)]
+    plotext.yticks(marks, [f"{axis_number(mark):>6}" for mark in marks])
+    plotext.xticks(list(ticks), list(ticks.values()))
+    return styled(plotext.build())
+
+
+def positive(curve: Curve) -> Curve:
+    """The points that a logarithmic axis can show."""
+    kept = [(x, y) for x, y in zip(curve.xs, curve.ys, strict=True) if y > 0]
+    return Curve([x for x, _ in kept], [y for _, y in kept], curve.style, curve.points)
+
+
+def axis_number(value: float) -> str:
+    """Three digits for an axis: `0.54`, `12.3`, `4e-05`."""
+    size = abs(value)
+    if size != 0 and (size < 0.001 or size >= 1e5):
+        return f"{value:.0e}"
+    return (
+        f"{value:.3f}"
+        if size < 0.1
+        else f"{value:.2f}"
+        if size < 10
+        else f"{value:.1f}"
+        if size < 1000
+        else f"{value:,.0f}"
+    )
+
+
+def styled(text: str) -> Content:
+    """plotext's colour codes as styles of the theme."""
+    parts: list[tuple[str, str]] = []
+    for match in _STYLED.finditer(text.rstrip("\n")):
+        if match[2]:
+            parts.append((match[2], _STYLES.get(int(match[1]), "")))
+        elif match[3]:
+            parts.append((match[3], "$text-muted"))
+    return Content.assemble(*parts)
+
+
+def epoch_ticks(state: RunState, width: int) -> tuple[dict[float, str], float]:
+    """Where the epochs end on the step axis, as many as fit, and the axis' right end."""
+    batches = state.batches or 1
+    right = max(state.step, 1)
+    shown = math.ceil(right / batches)
+    right = max(right, min(shown, 1) * batches) if state.epoch <= 1 else max(right, 1)
+    each = max(1, math.ceil(shown * 6 / max(6, width - 8)))
+    for nice in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10**4, 10**5, 10**6):
+        if nice >= each:
+            each = nice
+            break
+    return {float(n * batches): str(n) for n in range(each, shown + 1, each) if n * batches <= right}, right
+
+
+class LossChart(Panel):
+    """Training and validation loss over steps; one column is the mean of the reports it covers."""
+
+    TITLE = "loss"
+
+    def __init__(self, number: int, id: str) -> None:
+        super().__init__(number, id)
+        self.log_scale = False
+
+    def key(self, state: RunState) -> Hashable:
+        return (state.step, len(state.valid_curve), state.epoch, self.log_scale)
+
+    def draw(self, state: RunState, width: int, height: int) -> Content:
+        legend = Content.assemble(("━ training ", "$primary"), ("━ validation", "$secondary"))
+        self.retitle(mode="log y" if self.log_scale else "linear y")
+        train = bucketed(state.train_curve, 2 * width)
+        valid = bucketed(state.valid_curve, width)
+        if not train[0] or height < 4:
+            return Content.styled(waiting(state), "$text-muted")
+        few = len(valid[0]) <= width // 3
+        ticks, right = epoch_ticks(state, width)
+        curves = [Curve(*train, 1), Curve(*valid, 2, points=few)]
+        newest = f"  {fixed(state.loss)}"
+        if state.validation:
+            newest += f" / {fixed(state.validation.loss)}"
+        head = Content.assemble(legend, (newest if width > 44 else "", "$text-muted"))
+        chart = plot(curves, width, height - 1, log=self.log_scale, ticks=ticks, right=right)
+        return Content("\n").join([head, chart])
+
+
+class AccuracyChart(Panel):
+    """Validation accuracy over steps."""
+
+    TITLE = "accuracy"
+
+    def key(self, state: RunState) -> Hashable:
+        return (len(state.accuracy_curve), state.accuracy_curve.stride, state.evaluation and state.evaluation.step)
+
+    def draw(self, state: RunState, width: int, height: int) -> Content:
+        xs, ys = bucketed(state.accuracy_curve, width)
+        if not xs or height < 4:
+            return Content.styled("after the first validation" if height else "", "$text-muted")
+        ticks, right = epoch_ticks(state, width)
+        newest = f"━ validation  {percent(ys[-1])}"
+        best = f"  best {percent(state.best.accuracy)} @ {state.best.epoch}" if state.best else ""
+        head = Content.assemble((newest, "$secondary"), (best, "$text-muted"))
+        curve = Curve(xs, [100 * y for y in ys], 2, points=len(xs) <= width // 3)
+        return Content("\n").join([head, plot([curve], width, height - 1, log=False, ticks=ticks, right=right)])
+
+
+def waiting(state: RunState) -> str:
+    """What an empty chart says."""
+    return f"waiting for the first step: {state.activity}" if state.activity else "waiting for the first step"

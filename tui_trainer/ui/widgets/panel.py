@@ -1,0 +1,133 @@
+"""The frame all views of a run share: drawn from the state, and only when what it shows has changed."""
+
+from collections.abc import Hashable
+from typing import ClassVar
+
+from textual import events
+from textual.content import Content
+from textual.message import Message
+from textual.widget import Widget
+
+from tui_trainer.run.state import RunState
+
+
+class View(Widget):
+    """Something drawn from a `RunState`. `key` says what it depends on, `draw` gives the picture."""
+
+    DEFAULT_CSS = """
+    View { height: 1; }
+    """
+
+    def __init__(self, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
+        self.state = RunState()
+        self._picture = Content("")
+        self._drawn: Hashable = None
+
+    def show(self, state: RunState) -> bool:
+        """Draw again if what is shown has changed; True when it has."""
+        self.state = state
+        width, height = self.content_size
+        if width == 0 or height == 0 or not self.display:
+            return False
+        key = (width, height, self.key(state))
+        if key == self._drawn:
+            return False
+        self._drawn = key
+        self._picture = self.draw(state, width, height)
+        self.refresh()
+        return True
+
+    def show_again(self) -> None:
+        """Draw although nothing of the state changed: a mode did."""
+        self._drawn = None
+        self.show(self.state)
+
+    def key(self, state: RunState) -> Hashable:
+        """Everything in the state that the picture depends on."""
+        raise NotImplementedError
+
+    def draw(self, state: RunState, width: int, height: int) -> Content:
+        """The picture, at most `width` by `height` cells."""
+        raise NotImplementedError
+
+    def render(self) -> Content:
+        return self._picture
+
+    def on_resize(self) -> None:
+        self.show_again()
+
+
+class Panel(View):
+    """A framed view with a number key that brings it to the front."""
+
+    DEFAULT_CSS = """
+    Panel {
+        height: 1fr;
+        border: round $panel-lighten-2;
+        border-title-color: $text-muted;
+        border-subtitle-color: $text-muted;
+        &.-current { border: round $primary 60%; border-title-color: $primary; }
+    }
+    """
+    TITLE: ClassVar = ""
+
+    class Chosen(Message):
+        """The panel was clicked."""
+
+        def __init__(self, panel: "Panel") -> None:
+            super().__init__()
+            self.panel = panel
+
+    def __init__(self, number: int, id: str) -> None:
+        super().__init__(id=id)
+        self.number = number
+        self.retitle()
+
+    def retitle(self, more: str = "", mode: str = "") -> None:
+        """Name the panel in its frame: its number and title, `more` about it, and the mode it is in at the right."""
+        self.border_title = Content(f"{self.number} {self.TITLE}{more}")
+        self.border_subtitle = Content(mode)
+
+    def on_click(self) -> None:
+        self.post_message(self.Chosen(self))
+
+
+class ListPanel(Panel):
+    """Lines of text, the newest at the end in sight; scrolled by keys and wheel."""
+
+    def __init__(self, number: int, id: str) -> None:
+        super().__init__(number, id)
+        self._up = 0  # lines scrolled away from the end
+
+    def lines(self, state: RunState, width: int) -> list[Content]:
+        """All lines, oldest first."""
+        raise NotImplementedError
+
+    def head(self, width: int) -> Content | None:
+        """A line that stays on top."""
+        return None
+
+    def draw(self, state: RunState, width: int, height: int) -> Content:
+        head = self.head(width)
+        rows = height - (head is not None)
+        lines = self.lines(state, width)
+        self._up = max(0, min(self._up, len(lines) - rows))
+        end = len(lines) - self._up
+        shown = lines[max(0, end - rows) : end]
+        if head is not None:
+            shown = [head, *shown]
+        return Content("\n").join(shown)
+
+    def scroll_lines(self, lines: int) -> None:
+        """Move by so many lines, up when negative."""
+        self._up -= lines
+        self.show_again()
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        event.stop()
+        self.scroll_lines(-3)
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        event.stop()
+        self.scroll_lines(3)
