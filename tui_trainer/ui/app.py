@@ -3,18 +3,23 @@
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Iterable
+from io import StringIO
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from rich.console import Console
 from textual import on
 from textual.app import App, SystemCommand
 from textual.binding import Binding
 from textual.screen import Screen
 
-from tui_trainer.run.commands import Stop
+from tui_trainer.run.commands import Continue, Stop
 from tui_trainer.run.events import RunEnded
 from tui_trainer.run.feed import Feed
+from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.runs import LocalRun, RecordedRun
 from tui_trainer.settings import Resolved, Settings
 from tui_trainer.text import clean_lines
@@ -44,6 +49,8 @@ class TrainerApp(App[None]):
     ) -> None:
         super().__init__(driver_class=terminal.Driver if sys.platform != "win32" else None)
         self._resolved, self._start, self._preset, self._recorded = resolved, start, preset, recorded
+        self.crash = ""
+        """The traceback of what ended the screen, when that was a fault."""
         self.feed: Feed | None = None
         """The run that is under way or was last, if any."""
         for theme in THEMES:
@@ -77,6 +84,15 @@ class TrainerApp(App[None]):
         self.push_screen(screen)
 
     # --- leaving ---
+
+    def _print_error_renderables(self) -> None:
+        """A fault of the screen: its traceback goes to the run's log, not to the user."""
+        with StringIO() as text:
+            console = Console(file=text, width=120, no_color=True)
+            for renderable in self._exit_renderables:
+                console.print(renderable)
+            self.crash = text.getvalue()
+        self._exit_renderables.clear()
 
     def terminal_is_gone(self) -> None:
         """The terminal was closed; from any thread. The screen ends, the run does not."""
@@ -138,19 +154,25 @@ def show(app: TrainerApp) -> int:
 def _after(app: TrainerApp, lost: bool) -> int:
     """The screen is gone: let the run end, and say how it did."""
     feed = app.feed
-    crashed = bool(app.return_code)
+    crashed = bool(app.crash)
+    folder = feed.run.folder if feed else None
+    if crashed:
+        _say_crash(app.crash, folder)
     if feed is None:
-        return app.return_code or 0
+        return 1 if crashed else 0
     feed.leave()
     if isinstance(feed.run, RecordedRun):
         feed.run.close()
-        return app.return_code or 0
-    folder = feed.run.folder
+        return 1 if crashed else 0
     if lost and folder is not None:
         terminal.streams_into(folder.log)
-    if feed.ended is None and not lost:
-        what = "The screen failed; training goes on without it." if crashed else "Ending the run ..."
-        print(what, file=sys.stderr, flush=True)
+    if feed.ended is None:
+        if lost or crashed:
+            feed.run.send(Continue())  # nobody is left to end a pause
+        if crashed:
+            print("Training goes on without the screen; Ctrl-C saves and ends.", file=sys.stderr, flush=True)
+        elif not lost:
+            print("Ending the run ...", file=sys.stderr, flush=True)
     feed.thread.join()
     ended = feed.ended
     if not lost and ended is not None:
@@ -158,6 +180,17 @@ def _after(app: TrainerApp, lost: bool) -> int:
     if ended is None:
         return 1
     return ended.exit_code or (1 if crashed else 0)
+
+
+def _say_crash(traceback: str, folder: RunFolder | None) -> None:
+    """The screen had a fault: where its traceback is."""
+    if folder is None:
+        path = Path(tempfile.gettempdir()) / f"tui-trainer-{os.getpid()}.log"
+        path.write_text(traceback, encoding="utf-8")
+    else:
+        path = folder.log
+        folder.write_log(traceback)
+    print(f"The screen failed; this is a bug in tui-trainer. The details are in {path}.", file=sys.stderr, flush=True)
 
 
 def _say_goodbye(ended: RunEnded, feed: Feed) -> None:

@@ -36,19 +36,15 @@ class RunScreen(Screen[None]):
     BINDINGS = [
         Binding("space", "pause", "Pause", tooltip="Pause after this batch, or carry on.", id="pause"),
         Binding("s", "stop", "Stop", tooltip="Save a checkpoint and end the run (asks first).", id="stop"),
-        Binding("c", "checkpoint", "Checkpoint", tooltip="Save checkpoints/last.pt now.", id="checkpoint"),
+        Binding("c", "checkpoint", "Save", tooltip="Save a checkpoint, checkpoints/last.pt, now.", id="checkpoint"),
         Binding("e", "evaluate", "Evaluate", tooltip="Measure on the validation examples now.", id="evaluate"),
-        Binding("l", "learning_rate", "Learning rate", tooltip="Change the learning rate of the live run.", id="lr"),
-        Binding(
-            "x", "end_epoch", "End epoch", tooltip="Leave out the rest of this epoch and validate.", id="end_epoch"
-        ),
+        Binding("l", "learning_rate", "Rate", tooltip="Change the learning rate of the live run.", id="learning_rate"),
         Binding("z", "zoom", "Zoom", tooltip="Show the chosen panel alone, or all again.", id="zoom"),
-        Binding(
-            "m", "confusion_mode", "Counts", tooltip="Confusion table as counts or row percent.", id="confusion_mode"
-        ),
-        Binding("y", "log_axis", "Log y", tooltip="Loss axis logarithmic or linear.", id="log_axis"),
         Binding("question_mark", "help", "Help", tooltip="All keys of this screen.", id="help"),
         Binding("q", "quit_run", "Quit", tooltip="Leave: stop and save, leave without saving, or stay.", id="quit"),
+        Binding("m", "confusion_mode", "Counts", tooltip="Confusion table: counts or row percent.", id="confusion"),
+        Binding("y", "log_axis", "Log y", tooltip="Loss axis logarithmic or linear.", id="log_axis"),
+        Binding("x", "end_epoch", "End epoch", tooltip="Leave out the rest of this epoch and validate.", id="end"),
         Binding("n", "new_run", "New run", tooltip="Back to the settings form once the run is over.", id="new_run"),
         Binding("i", "model", "Model", tooltip="The model's layers, shapes and parameters.", id="model", show=False),
         Binding("tab", "next_panel(1)", "Next panel", tooltip="Choose the next panel.", show=False),
@@ -237,6 +233,11 @@ class RunScreen(Screen[None]):
             return "The model is not built yet."
         return None
 
+    @property
+    def usable_first(self) -> bool:
+        """After the end, the keys that still do something come first."""
+        return self.state.is_over
+
     def label_of(self, binding: Binding) -> str:
         """The label of a key, which follows what it would do."""
         if binding.action == "pause" and self.state.status == "paused":
@@ -295,7 +296,7 @@ class RunScreen(Screen[None]):
 
         where = f"epoch {self.state.epoch} of {self.state.total_epochs}" if self.state.epoch else "its preparation"
         question = f"Stop the run in {where}? A checkpoint is saved first."
-        self.app.push_screen(Ask(question, {"stop": "Stop and save", "go on": "Go on"}), stop)
+        self.app.push_screen(Ask(question, {"stop": "Stop and save", "cancel": "Cancel"}), stop)
 
     def stop(self, command: commands.Stop) -> None:
         """Ask the run to end; the screen says so until it has."""

@@ -40,9 +40,10 @@ class KeyLine(Widget):
         reason = getattr(screen, "why_not", lambda _action: None)
         parts: list[tuple[str, str]] = [(" ", "")]
         self._spans, at = [], 1
-        for binding in bindings_of(screen):
-            if not binding.show:
-                continue
+        shown = [binding for binding in bindings_of(screen) if binding.show]
+        if getattr(screen, "usable_first", False):
+            shown.sort(key=lambda binding: reason(binding.action) is not None)
+        for binding in shown:
             key, text = key_name(binding), label(binding)
             width = len(key) + len(text) + 3
             if at + width > self.size.width:

@@ -1,5 +1,6 @@
 """The panels of text: the confusion table, the epochs, the checkpoints and what happened."""
 
+import textwrap
 import time
 from collections.abc import Hashable
 
@@ -72,7 +73,7 @@ class ConfusionTable(Panel):
         short = short_names(names, max(2, cell - 1))
         head = " " * (label + 1) + "".join(f"{name:>{cell}}" for name in short)
         if recall:
-            head += f"{'recall':>{recall}}"
+            head += f"{'recall':>{recall - 1}} "
         if totals:
             head += f"{'total':>7}"
         return Content.styled(head, "$text-muted")
@@ -215,9 +216,7 @@ class EventLog(ListPanel):
         for row in state.log:
             text = clean(row.text, 500)
             at = time.strftime("%H:%M:%S", time.localtime(row.at))
-            for start in range(0, len(text), room):
-                mark = at if start == 0 else " " * 8
-                rows.append(
-                    Content.assemble((f"{mark}  ", "$text-muted"), (text[start : start + room], LEVELS[row.level]))
-                )
+            for number, line in enumerate(textwrap.wrap(text, room) or [""]):
+                mark = at if number == 0 else " " * 8
+                rows.append(Content.assemble((f"{mark}  ", "$text-muted"), (line, LEVELS[row.level])))
         return rows
