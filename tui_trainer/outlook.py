@@ -42,6 +42,11 @@ class Outlook:
             f"device  {self.device}",
         ]
 
+    def short(self) -> list[str]:
+        """The same in three lines, for a small screen."""
+        counts, data, steps, _, device = self.lines()
+        return [counts, f"{steps} · {self.parameters:,} parameters", f"{device.removeprefix('device  ')} · {data}"]
+
 
 def look(settings: Settings) -> Outlook:
     """What a run with these settings will be."""

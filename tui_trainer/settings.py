@@ -241,7 +241,7 @@ class Settings(BaseModel):
         None,
         "run",
         "Name",
-        "Name of the run's folder: letters, digits, dot, dash and underscore. Empty makes one from time, model and data.",
+        "Name of the run's folder: letters, digits, dot, dash, underscore. Empty makes one of time, model and data.",
         pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$",
     )
     val_interval: int = _setting(

@@ -12,6 +12,7 @@ from tui_trainer.run.commands import Command, Inbox
 from tui_trainer.run.events import Event, Preparing, RunEnded, RunStarted
 from tui_trainer.run.folder import RunFolder, provenance
 from tui_trainer.run.journal import Journal, follow, read
+from tui_trainer.run.state import RunState
 from tui_trainer.settings import Settings
 
 
@@ -76,12 +77,14 @@ class LocalRun:
 
     def _guarded(self, folder: RunFolder) -> Iterator[Event]:
         """The training, with every exception turned into the `RunEnded` it means."""
-        began = time.monotonic()
+        began, state = time.monotonic(), RunState()
         try:
             yield Preparing(what="torch")
             from tui_trainer.training.loop import fit  # torch takes seconds: only the thread that trains waits for it
 
-            yield from fit(self.settings, self.inbox, folder.checkpoints)
+            for event in fit(self.settings, self.inbox, folder.checkpoints):
+                state.apply(event)
+                yield event
         except GeneratorExit:
             raise
         except BaseException as error:
@@ -92,9 +95,9 @@ class LocalRun:
                 reason="failed",
                 error=f"{text}\nThe details are in {folder.log}.",
                 exit_code=error.exit_code if isinstance(error, TrainerError) else 1,
-                best_epoch=None,
-                best_loss=None,
-                best_accuracy=None,
+                best_epoch=state.best.epoch if state.best else None,
+                best_loss=state.best.loss if state.best else None,
+                best_accuracy=state.best.accuracy if state.best else None,
                 seconds=time.monotonic() - began,
             )
 

@@ -205,7 +205,7 @@ class RunState:
     # --- time ---
 
     def seconds_left(self) -> tuple[float | None, float | None]:
-        """Estimates for (this epoch, the whole run) from this session's speed, validation included; None while unknown."""
+        """Estimates for (this epoch, the whole run), validation included, from this session's speed; or None."""
         rate = self.examples_per_second
         if self.is_over or not rate or not self.batches:
             return None, None

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from tui_trainer.errors import DivergedError
+from tui_trainer.schedule import lr_factor
 from tui_trainer.settings import Settings
 from tui_trainer.training.losses import LossFunction
 
@@ -28,35 +29,6 @@ def make_optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimize
             return torch.optim.Adam(parameters, lr=s.lr, weight_decay=s.weight_decay)
         case "adamw":
             return torch.optim.AdamW(parameters, lr=s.lr, weight_decay=s.weight_decay)
-
-
-def shape_of_schedule(settings: Settings, update: int, updates_per_epoch: int) -> float:
-    """The learning rate of optimizer step `update` (from 0) as a factor of `settings.lr`, plateau drops left out.
-
-    The curves are those of torch's LinearLR (warm-up, from a hundredth), CosineAnnealingLR, StepLR and OneCycleLR
-    (cosine form, first 30 % rising from a 25th), taken a step at a time.
-    """
-    s = settings
-    total = s.epochs * updates_per_epoch
-    warmup = round(s.warmup_epochs * updates_per_epoch)
-    if update < warmup:
-        return 0.01 + 0.99 * update / warmup
-    lowest = s.min_lr / s.lr
-    match s.scheduler:
-        case "cosine":
-            done = min(1.0, (update - warmup) / max(1, total - warmup))
-            return lowest + (1 - lowest) * (1 + math.cos(math.pi * done)) / 2
-        case "step":
-            return max(lowest, s.decay_rate ** (update // updates_per_epoch // s.decay_epochs))
-        case "onecycle":
-            peak = 0.3 * total - 1
-            first, last = 1 / 25, 1 / 25e4
-            if update <= peak:
-                return first + (1 - first) * (1 - math.cos(math.pi * update / peak)) / 2
-            done = min(1.0, (update - peak) / max(1.0, total - 1 - peak))
-            return max(lowest, last + (1 - last) * (1 + math.cos(math.pi * done)) / 2)
-        case _:
-            return 1.0
 
 
 class Schedule:
@@ -86,7 +58,7 @@ class Schedule:
 
     def before_update(self, update: int) -> None:
         """Set the rate for optimizer step `update`, counted from 0 at the run's beginning."""
-        self._write(self._base * shape_of_schedule(self._settings, update, self._updates_per_epoch))
+        self._write(self._base * lr_factor(self._settings, update, self._updates_per_epoch))
 
     def after_validation(self, value: float, update: int) -> bool:
         """Tell plateau the monitored value; True when it lowered the rate. What is not finite it never hears of."""
@@ -101,7 +73,7 @@ class Schedule:
 
     def set_lr(self, lr: float, update: int) -> None:
         """Make `lr` the rate of the next step; the rest of the curve keeps its shape in proportion."""
-        factor = shape_of_schedule(self._settings, update, self._updates_per_epoch)
+        factor = lr_factor(self._settings, update, self._updates_per_epoch)
         self._base = lr / factor if factor > 0 else lr
         self._write(lr)
 

@@ -130,7 +130,7 @@ class Help(ModalScreen[None]):
             yield Static(Content.styled("Keys", "bold"))
             with VerticalScroll():
                 yield Static(Content("\n").join(lines))
-            yield Static(Content.styled("escape closes", "$text-muted"))
+            yield Static(Content.styled("escape closes", "$foreground 60%"))
 
     def action_close(self) -> None:
         self.dismiss(None)
@@ -146,14 +146,14 @@ class Outline(ModalScreen[None]):
         self._title, self._layers, self._parameters = title, layers, parameters
 
     def compose(self) -> ComposeResult:
-        rows = [Content.styled(f"{'layer':<16}{'output':>16}{'parameters':>14}", "$text-muted")]
+        rows = [Content.styled(f"{'layer':<16}{'output':>16}{'parameters':>14}", "$foreground 60%")]
         rows += [Content(f"{clean(n, 15):<16}{clean(s, 15):>16}{p:>14,}") for n, s, p in self._layers]
         rows.append(Content.styled(f"{'in all':<16}{'':>16}{self._parameters:>14,}", "bold"))
         with Vertical(classes="box"):
             yield Static(Content.styled(clean(self._title), "bold"))
             with VerticalScroll():
                 yield Static(Content("\n").join(rows))
-            yield Static(Content.styled("escape closes", "$text-muted"))
+            yield Static(Content.styled("escape closes", "$foreground 60%"))
 
     def action_close(self) -> None:
         self.dismiss(None)

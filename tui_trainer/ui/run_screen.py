@@ -355,6 +355,6 @@ class Tabs(View):
             title = panel.TITLE.capitalize()
             if width < 75:
                 title = title[:7]
-            style = "bold $background on $primary" if panel.id == self.current else "$text-muted"
+            style = "bold $background on $primary" if panel.id == self.current else "$foreground 60%"
             parts += [(f" {panel.number} {title} ", style), (" ", "")]
         return Content.assemble(*parts)

@@ -16,6 +16,7 @@ from textual.widgets import Checkbox, Input, Label, Select, Static
 
 from tui_trainer import outlook
 from tui_trainer.errors import SettingsError
+from tui_trainer.schedule import lr_factor
 from tui_trainer.settings import (
     CONFIG_NAME,
     FIELDS,
@@ -39,6 +40,7 @@ from tui_trainer.settings import (
 )
 from tui_trainer.text import clean
 from tui_trainer.ui.dialogs import AskPath, Help
+from tui_trainer.ui.widgets.charts import Curve, plot
 from tui_trainer.ui.widgets.keys import KeyLine
 
 
@@ -119,6 +121,32 @@ class Field(Horizontal):
         self.post_message(self.Entered(self))
 
 
+class RateCurve(Static):
+    """The learning rate over the run to come."""
+
+    def draw(self, settings: Settings, steps_per_epoch: int) -> None:
+        """Show the curve of these settings; one is drawn only where there is room for it."""
+        self._shown = (settings, steps_per_epoch)
+        width, height = self.content_size
+        self.border_title = Content("learning rate over the run")
+        note = "falls when the monitored value stops improving" if settings.scheduler == "plateau" else ""
+        self.border_subtitle = Content(note)
+        if width < 20 or height < 5:
+            return
+        updates = max(1, steps_per_epoch // settings.grad_accum_steps)
+        places = [i * settings.epochs / width for i in range(width + 1)]
+        last = settings.epochs * updates - 1
+        rates = [settings.lr * lr_factor(settings, min(round(x * updates), last), updates) for x in places]
+        each = max(1, round(settings.epochs * 5 / width))
+        ticks = {float(n): str(n) for n in range(0, settings.epochs + 1, each)}
+        curve = plot([Curve(places, rates, 1)], width, height, ticks=ticks, right=settings.epochs, bottom=0.0)
+        self.update(curve, layout=False)
+
+    def on_resize(self) -> None:
+        if hasattr(self, "_shown"):
+            self.draw(*self._shown)
+
+
 class SettingsScreen(Screen[None]):
     """Configure a run, see what it will be, start it."""
 
@@ -176,6 +204,7 @@ class SettingsScreen(Screen[None]):
                     yield Static(id="same")
                 with VerticalScroll(classes="group", id="about", can_focus=False):
                     yield Static(id="help-text")
+                yield RateCurve(id="curve")
         yield KeyLine()
 
     def on_mount(self) -> None:
@@ -242,10 +271,14 @@ class SettingsScreen(Screen[None]):
             panel.update(Content("\n").join(lines))
             same.update("")
             return
-        lines = [Content(line) for line in outlook.look(settings).lines()]
+        future = outlook.look(settings)
+        self.query_one(RateCurve).draw(settings, future.steps_per_epoch)
+        lines = [Content(line) for line in (future.short() if self.has_class("-narrow") else future.lines())]
         panel.update(Content("\n").join(lines))
         words = shlex.join(["tui-trainer", "--no-ui", *flags(settings)])
-        same.update(Content.assemble(("\nthe same from a script (f3 copies)\n", "$text-muted"), (words, "$primary")))
+        same.update(
+            Content.assemble(("\nthe same from a script (f3 copies)\n", "$foreground 60%"), (words, "$primary"))
+        )
 
     def _show_help(self) -> None:
         field = self._focused
@@ -259,8 +292,8 @@ class SettingsScreen(Screen[None]):
         if field.problem:
             parts.insert(0, (f"{clean(field.problem, 300)}\n", "bold $text-error"))
         if words:
-            parts.append((f"\n{' · '.join(words)}", "$text-muted"))
-        parts.append((f"\ndefault {as_text(info.default) or 'none'}", "$text-muted"))
+            parts.append((f"\n{' · '.join(words)}", "$foreground 60%"))
+        parts.append((f"\ndefault {as_text(info.default) or 'none'}", "$foreground 60%"))
         self.query_one("#help-text", Static).update(Content.assemble(*parts))
 
     @on(Field.Entered)

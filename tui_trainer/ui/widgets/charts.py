@@ -24,7 +24,7 @@ class Curve:
     ys: Sequence[float]
     style: int
     points: bool = False
-    """Mark each point, for curves of few."""
+    """Marks in place of a line, to lie on top of one."""
 
 
 def bucketed(series: Series, columns: int) -> tuple[list[float], list[float]]:
@@ -37,11 +37,27 @@ def bucketed(series: Series, columns: int) -> tuple[list[float], list[float]]:
     return [sum(x for x, _ in g) / len(g) for g in groups], [sum(y for _, y in g) / len(g) for g in groups]
 
 
-def plot(curves: list[Curve], width: int, height: int, *, log: bool, ticks: dict[float, str], right: float) -> Content:
-    """The curves in a frame of `width` by `height` cells, x from 0 to `right` with `ticks` at their places."""
-    curves = [c for c in curves if c.xs]
+def plot(
+    curves: list[Curve],
+    width: int,
+    height: int,
+    *,
+    ticks: dict[float, str],
+    right: float,
+    log: bool = False,
+    bottom: float | None = None,
+) -> Content:
+    """The curves in a frame of `width` by `height` cells, x from 0 to `right` with `ticks` at their places.
+
+    `log` scales y by its logarithm and leaves out what has none; `bottom` is where y begins, else at the least value.
+    """
     if log:
-        curves = [positive(c) for c in curves if any(y > 0 for y in c.ys)]
+        curves = [logarithmic(curve) for curve in curves]
+    curves = [curve for curve in curves if curve.xs]
+    values = [y for curve in curves for y in curve.ys] or [0.0]
+    low, high = min(values) if bottom is None else bottom, max(values)
+    if high - low < 1e-9 * max(1.0, abs(high)):
+        low, high = low - 0.05 * (abs(low) or 1), high + 0.05 * (abs(high) or 1)
     plotext.clear_figure()
     plotext.theme("clear")
     plotext.limitsize(False, False)
@@ -49,48 +65,34 @@ def plot(curves: list[Curve], width: int, height: int, *, log: bool, ticks: dict
     plotext.xaxes(True, False)
     plotext.yaxes(True, False)
     plotext.xlim(0, max(right, 1))
-    if log:
-        plotext.yscale("log")
-    for curve in curves:
-        plotext.plot(curve.xs, curve.ys, marker="braille", color=curve.style)
-        if curve.points:
-            plotext.scatter(curve.xs, curve.ys, marker="•", color=curve.style)
-    values = [y for c in curves for y in c.ys]
-    low, high = min(values), max(values)
-    if high - low < 1e-9 * max(1.0, abs(high)):
-        low, high = low - 0.5 * (abs(low) or 1) * 0.1, high + 0.5 * (abs(high) or 1) * 0.1
-        low = max(low, high * 1e-3) if log else low
     plotext.ylim(low, high)
+    for curve in curves:
+        if curve.points:
+            plotext.scatter(curve.xs, curve.ys, marker="●", color=curve.style)
+        else:
+            plotext.plot(curve.xs, curve.ys, marker="braille", color=curve.style)
     rows = max(2, min(6, (height - 1) // 3 + 1))
-    if log:
-        marks = [math.exp(math.log(low) + i * (math.log(high) - math.log(low)) / (rows - 1)) for i in range(rows)]
-    else:
-        marks = [low + i * (high - low) / (rows - 1) for i in range(rows)]
-    plotext.yticks(marks, [f"{axis_number(mark):>6}" for mark in marks])
+    marks = [low + i * (high - low) / (rows - 1) for i in range(rows)]
+    plotext.yticks(marks, [f"{axis_number(math.exp(mark) if log else mark):>6}" for mark in marks])
     plotext.xticks(list(ticks), list(ticks.values()))
     return styled(plotext.build())
 
 
-def positive(curve: Curve) -> Curve:
-    """The points that a logarithmic axis can show."""
-    kept = [(x, y) for x, y in zip(curve.xs, curve.ys, strict=True) if y > 0]
+def logarithmic(curve: Curve) -> Curve:
+    """The curve of the logarithms, of the points that have one."""
+    kept = [(x, math.log(y)) for x, y in zip(curve.xs, curve.ys, strict=True) if y > 0]
     return Curve([x for x, _ in kept], [y for _, y in kept], curve.style, curve.points)
 
 
 def axis_number(value: float) -> str:
-    """Three digits for an axis: `0.54`, `12.3`, `4e-05`."""
+    """At most six characters for an axis: `0.54`, `12.3`, `6.7e-4`."""
     size = abs(value)
-    if size != 0 and (size < 0.001 or size >= 1e5):
-        return f"{value:.0e}"
-    return (
-        f"{value:.3f}"
-        if size < 0.1
-        else f"{value:.2f}"
-        if size < 10
-        else f"{value:.1f}"
-        if size < 1000
-        else f"{value:,.0f}"
-    )
+    if size and (size < 0.00095 or size >= 99_999):
+        mantissa, exponent = f"{value:.1e}".split("e")
+        return f"{mantissa}e{int(exponent)}"
+    if size < 0.1:
+        return f"{value:.4f}".rstrip("0") if size else "0"
+    return f"{value:.2f}" if size < 10 else f"{value:.1f}" if size < 1000 else f"{value:.0f}"
 
 
 def styled(text: str) -> Content:
@@ -100,7 +102,7 @@ def styled(text: str) -> Content:
         if match[2]:
             parts.append((match[2], _STYLES.get(int(match[1]), "")))
         elif match[3]:
-            parts.append((match[3], "$text-muted"))
+            parts.append((match[3], "$foreground 60%"))
     return Content.assemble(*parts)
 
 
@@ -125,7 +127,7 @@ class LossChart(Panel):
 
     def __init__(self, number: int, id: str) -> None:
         super().__init__(number, id)
-        self.log_scale = False
+        self.log_scale = True
 
     def key(self, state: RunState) -> Hashable:
         return (state.step, len(state.valid_curve), state.epoch, self.log_scale)
@@ -136,14 +138,14 @@ class LossChart(Panel):
         train = bucketed(state.train_curve, 2 * width)
         valid = bucketed(state.valid_curve, width)
         if not train[0] or height < 4:
-            return Content.styled(waiting(state), "$text-muted")
+            return Content.styled(waiting(state), "$foreground 60%")
         few = len(valid[0]) <= width // 3
         ticks, right = epoch_ticks(state, width)
-        curves = [Curve(*train, 1), Curve(*valid, 2, points=few)]
+        curves = [Curve(*valid, 2), Curve(*train, 1)] + ([Curve(*valid, 2, points=True)] if few else [])
         newest = f"  {fixed(state.loss)}"
         if state.validation:
             newest += f" / {fixed(state.validation.loss)}"
-        head = Content.assemble(legend, (newest if width > 44 else "", "$text-muted"))
+        head = Content.assemble(legend, (newest if width > 44 else "", "$foreground 60%"))
         chart = plot(curves, width, height - 1, log=self.log_scale, ticks=ticks, right=right)
         return Content("\n").join([head, chart])
 
@@ -159,13 +161,14 @@ class AccuracyChart(Panel):
     def draw(self, state: RunState, width: int, height: int) -> Content:
         xs, ys = bucketed(state.accuracy_curve, width)
         if not xs or height < 4:
-            return Content.styled("after the first validation" if height else "", "$text-muted")
+            return Content.styled("after the first validation" if height else "", "$foreground 60%")
         ticks, right = epoch_ticks(state, width)
         newest = f"━ validation  {percent(ys[-1])}"
         best = f"  best {percent(state.best.accuracy)} @ {state.best.epoch}" if state.best else ""
-        head = Content.assemble((newest, "$secondary"), (best, "$text-muted"))
-        curve = Curve(xs, [100 * y for y in ys], 2, points=len(xs) <= width // 3)
-        return Content("\n").join([head, plot([curve], width, height - 1, log=False, ticks=ticks, right=right)])
+        head = Content.assemble((newest, "$secondary"), (best, "$foreground 60%"))
+        shown = [100 * y for y in ys]
+        curves = [Curve(xs, shown, 2)] + ([Curve(xs, shown, 2, points=True)] if len(xs) <= width // 3 else [])
+        return Content("\n").join([head, plot(curves, width, height - 1, ticks=ticks, right=right)])
 
 
 def waiting(state: RunState) -> str:

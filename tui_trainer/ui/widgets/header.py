@@ -1,5 +1,6 @@
 """The lines above the panels: who and how (identity), how far (progress), how it goes just now (now)."""
 
+import math
 import time
 from collections.abc import Hashable, Sequence
 
@@ -30,10 +31,12 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 def spark(values: Sequence[float], columns: int) -> str:
-    """The newest `columns` values as blocks, each scaled between the least and the greatest of them."""
+    """The newest `columns` values as blocks, by their logarithm between the least and the greatest."""
     shown = list(values)[-columns:]
     if not shown:
         return ""
+    if min(shown) > 0:
+        shown = [math.log(value) for value in shown]
     low, high = min(shown), max(shown)
     scale = 7 / (high - low) if high > low else 0
     return "".join(BLOCKS[round((value - low) * scale)] for value in shown)
@@ -70,13 +73,12 @@ class Identity(Clocked):
     def draw(self, state: RunState, width: int, height: int) -> Content:
         used = state.settings
         word, style = STATUS.get(state.status, (state.status, ""))
-        if state.status == "paused" and width < 100:
-            word = " ❚❚ PAUSED "
         names = [str(used.get("model", "")), str(used.get("dataset", ""))]
-        names += [f"{used.get('optimizer', '')} {number(state.lr)}", state.device.split(",")[0]]
+        names += [f"{used.get('optimizer', '')} {number(state.lr, 3)}", state.device.split(",")[0]]
         best = f"best {percent(state.best.accuracy)} @ {state.best.epoch}" if state.best else ""
         right = [word, best, self._saved(state), clock(state.elapsed + self.age)]
-        while len(right) > 2 and sum(map(len, right)) + 3 * len(right) + 20 > width:
+        wanted = len(" · ".join(part for part in names if part.strip()))
+        while len(right) > 2 and sum(map(len, right)) + 3 * len(right) + wanted + 2 > width:
             right.pop(2 if len(right) > 3 else 1)
         tail_width = sum(len(part) for part in right if part) + 3 * sum(1 for part in right if part)
         name = clean(" · ".join(part for part in names if part.strip()), 200) if used else "new run"
@@ -84,7 +86,7 @@ class Identity(Clocked):
         name = name if len(name) <= room else name[: max(0, room - 1)] + "…"
         parts: list[tuple[str, str]] = [(f" {name:<{room}}", "bold")]
         for i, part in enumerate(part for part in right if part):
-            parts.append((part, style if i == 0 else "$text-muted"))
+            parts.append((part, style if i == 0 else "$foreground 60%"))
             parts.append(("   " if i < len(right) - 1 else " ", ""))
         return Content.assemble(*parts)
 
@@ -102,7 +104,7 @@ class Progress(Clocked):
             return self._failure(state, width)
         if not state.batches:
             what = "first step: the processor warms up" if state.activity == "first step" else state.activity
-            return Content.styled(f" preparing {clean(what or 'the run')} …", "$text-muted")
+            return Content.styled(f" preparing {clean(what or 'the run')} …", "$foreground 60%")
         epoch_left, run_left = state.seconds_left()
         quick = self.age if state.status in ("training", "validating", "testing") else 0.0
         epoch_left = None if epoch_left is None else max(0.0, epoch_left - quick)
@@ -128,13 +130,13 @@ class Progress(Clocked):
             Content(head),
             bar(state.batch / state.batches, first, style),
             Content(batch),
-            Content.styled(left, "$text-muted"),
-            Content.styled(" run ", "$text-muted"),
+            Content.styled(left, "$foreground 60%"),
+            Content.styled(" run ", "$foreground 60%"),
             bar(done, second, f"{style} 60%"),
             Content(run_tail),
         ]
         if shows_speed:
-            parts.append(Content.styled(f" {speed:>18}", "$text-muted"))
+            parts.append(Content.styled(f" {speed:>18}", "$foreground 60%"))
         return Content("").join(parts)
 
     def _summary(self, state: RunState, width: int) -> Content:
@@ -175,7 +177,7 @@ class Now(View):
     def draw(self, state: RunState, width: int, height: int) -> Content:
         if state.loss is None:
             return Content("")
-        figures = [("lr ", number(state.lr)), ("grad norm ", number(state.grad_norm, 3))]
+        figures = [("lr ", number(state.lr, 3)), ("grad norm ", number(state.grad_norm, 3))]
         figures.append(("data wait ", "-" if state.data_wait is None else f"{100 * state.data_wait:.0f} %"))
         figures = [(label, f"{value:<{max(len(value), 7)}}") for label, value in figures]
         if width < 70:
@@ -183,12 +185,12 @@ class Now(View):
         taken = sum(len(label) + len(value) + 3 for label, value in figures) + 16
         columns = max(8, min(width - taken, 120))
         parts: list[tuple[str, str]] = [
-            (" loss ", "$text-muted"),
+            (" loss ", "$foreground 60%"),
             (f"{spark(state.recent, columns):>{columns}}", "$primary"),
             (f" {fixed(state.loss):<7}", "bold"),
         ]
         for label, value in figures:
-            parts += [("  " + label, "$text-muted"), (value, "")]
+            parts += [("  " + label, "$foreground 60%"), (value, "")]
         return Content.assemble(*parts)
 
 

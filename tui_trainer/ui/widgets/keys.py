@@ -49,7 +49,10 @@ class KeyLine(Widget):
             if at + width > self.size.width:
                 break
             dim = reason(binding.action) is not None
-            parts += [(key, "$text-muted" if dim else "bold $primary"), (f" {text}  ", "$text-muted" if dim else "")]
+            parts += [
+                (key, "$foreground 60%" if dim else "bold $primary"),
+                (f" {text}  ", "$foreground 60%" if dim else ""),
+            ]
             self._spans.append((at, at + width - 2, binding.action))
             at += width
         return Content.assemble(*parts)

@@ -9,7 +9,7 @@ from textual.content import Content
 from tui_trainer.run.events import Evaluated
 from tui_trainer.run.state import RunState
 from tui_trainer.text import ago, clean, clock, fixed, number, percent, size
-from tui_trainer.ui.widgets.header import BLOCKS
+from tui_trainer.ui.widgets.header import BLOCKS, bar
 from tui_trainer.ui.widgets.panel import ListPanel, Panel
 
 
@@ -45,25 +45,35 @@ class ConfusionTable(Panel):
         seen = state.evaluation
         if seen is None or not seen.confusion:
             self.retitle()
-            return Content.styled("after the first validation", "$text-muted")
+            return Content.styled("after the first validation", "$foreground 60%")
         split = "test" if seen.split == "test" else "validation"
         self.retitle(f" · {split} · epoch {seen.epoch}", "counts" if self.counts else "row %")
         names = state.classes if len(state.classes) == len(seen.confusion) else ()
         names = names or tuple(str(i) for i in range(len(seen.confusion)))
         label = min(10, max(len(clean(name, 40)) for name in names))
-        recall_width = 9 if width >= 54 else 0
+        recall_width = 9 if width >= label + 1 + 3 * len(names) + 9 else 0
         most = max(max(row) for row in seen.confusion)
         needed = max(3, len(str(most)) + 1) if self.counts else 4
         cell = min(7, (width - label - 1 - recall_width) // len(names))
+        if recall_width:
+            recall_width = min(24, width - label - 1 - cell * len(names))
         rows = height - 1
         if cell < min(needed, 3) or rows < len(names):
             return self._without_table(seen, names, height)
-        totals = self.counts and width - label - 1 - recall_width - cell * len(names) >= 7 and rows >= len(names) + 1
-        lines = [self._head(names, label, cell, recall_width, totals)]
-        for index, name in enumerate(names):
-            lines.append(self._row(seen, index, name, label, cell, recall_width, totals))
-        if totals:
-            lines.append(self._column_totals(seen, label, cell))
+        tables = [self.counts]
+        if not self.counts and height >= 2 * (len(names) + 2) + 2 and cell >= len(str(most)) + 1:
+            tables = [False, True]  # room for both
+        lines: list[Content] = []
+        for counts in tables:
+            spare = recall_width - 7
+            totals = counts and spare >= 9 and rows >= len(names) + 1
+            width_of_recall = spare if totals else recall_width
+            lines += [Content("")] if lines else []
+            lines.append(self._head(names, label, cell, width_of_recall, totals))
+            for index, name in enumerate(names):
+                lines.append(self._row(seen, index, name, label, cell, width_of_recall, totals, counts))
+            if totals:
+                lines.append(self._column_totals(seen, label, cell))
         left = height - len(lines)
         if left >= 1:
             lines += ([Content("")] if left >= 3 else []) + most_confused(seen, names, width, min(3, left))
@@ -73,10 +83,10 @@ class ConfusionTable(Panel):
         short = short_names(names, max(2, cell - 1))
         head = " " * (label + 1) + "".join(f"{name:>{cell}}" for name in short)
         if recall:
-            head += f"{'recall':>{recall - 1}} "
+            head += f" {'recall':<{recall - 1}}"
         if totals:
             head += f"{'total':>7}"
-        return Content.styled(head, "$text-muted")
+        return Content.styled(head, "$foreground 60%")
 
     def _row(self, seen: Evaluated, index: int, name: str, label: int, cell: int, recall: int, totals: bool) -> Content:
         row = seen.confusion[index]
@@ -86,26 +96,33 @@ class ConfusionTable(Panel):
         parts: list[tuple[str, str]] = [(f"{shown:>{label}} ", "")]
         for column, count in enumerate(row):
             share = count / total if total else 0.0
-            text = str(count) if self.counts else f"{100 * share:.0f}"
+            text = str(count) if counts else f"{100 * share:.0f}"
             if len(text) >= cell:
                 text = f"{count / 1000:.0f}k"
-            if count == 0 or (not self.counts and share < 0.005):
+            if count == 0 or (not counts and share < 0.005):
                 text = "·"
             parts.append((f"{text:>{cell - 1}} ", shade(share, right=column == index)))
         if recall:
             right = row[index] / total if total else 0.0
-            parts.append((f" {BLOCKS[min(7, int(right * 8))]} {100 * right:>3.0f} % ", ""))
-        if totals:
-            parts.append((f"{total:>6,}", "$text-muted"))
+            cells = recall - 7
+            block = bar(right, cells, "$secondary") if cells > 1 else Content(BLOCKS[min(7, int(right * 8))])
+            return Content("").join(
+                [
+                    Content.assemble(*parts, " "),
+                    block,
+                    Content(f" {100 * right:>3.0f} %"),
+                    Content.styled(f"{total:>7,}" if totals else "", "$foreground 60%"),
+                ]
+            )
         return Content.assemble(*parts)
 
     def _column_totals(self, seen: Evaluated, label: int, cell: int) -> Content:
         sums = [sum(row[i] for row in seen.confusion) for i in range(len(seen.confusion))]
-        return Content.styled(f"{'total':>{label}} " + "".join(f"{n:>{cell - 1}} " for n in sums), "$text-muted")
+        return Content.styled(f"{'total':>{label}} " + "".join(f"{n:>{cell - 1}} " for n in sums), "$foreground 60%")
 
     def _without_table(self, seen: Evaluated, names: tuple[str, ...], height: int) -> Content:
         """For a panel too small for all classes: the mistakes, most frequent first."""
-        lines = [Content.styled(f"too small for {len(names)} classes; z zooms. Most confused:", "$text-muted")]
+        lines = [Content.styled(f"too small for {len(names)} classes; z zooms. Most confused:", "$foreground 60%")]
         lines += [Content(text) for text in pairs(seen, names, max(1, height - 1))]
         return Content("\n").join(lines[:height])
 
@@ -113,7 +130,7 @@ class ConfusionTable(Panel):
 def shade(share: float, *, right: bool) -> str:
     """The background of a cell: stronger for a larger share of its row."""
     if share < 0.005:
-        return "$text-muted"
+        return "$foreground 60%"
     strength = min(70, 8 + round(share * 62))
     return f"on $secondary {strength}%" if right else f"on $warning {min(70, strength * 2)}%"
 
@@ -141,9 +158,9 @@ def most_confused(seen: Evaluated, names: tuple[str, ...], width: int, lines: in
         while len(on_one_line) > width and len(three) > 1:
             three.pop()
             on_one_line = head + "  ".join(three)
-        return [Content.assemble((head, "$text-muted"), ("  ".join(three), ""))]
+        return [Content.assemble((head, "$foreground 60%"), ("  ".join(three), ""))]
     rest = [Content(" " * len(head) + text) for text in three[1:]]
-    return [Content.assemble((head, "$text-muted"), (three[0], "")), *rest][:lines]
+    return [Content.assemble((head, "$foreground 60%"), (three[0], "")), *rest][:lines]
 
 
 class EpochTable(ListPanel):
@@ -156,12 +173,12 @@ class EpochTable(ListPanel):
 
     def head(self, width: int) -> Content | None:
         return Content.styled(
-            f"{'#':>4} {'train':>8} {'valid':>8} {'accuracy':>10}   {'lr':>9} {'time':>7}"[:width], "$text-muted"
+            f"{'#':>4} {'train':>8} {'valid':>8} {'accuracy':>10}   {'lr':>9} {'time':>7}"[:width], "$foreground 60%"
         )
 
     def lines(self, state: RunState, width: int) -> list[Content]:
         if not state.epochs:
-            return [Content.styled("after the first epoch", "$text-muted")]
+            return [Content.styled("after the first epoch", "$foreground 60%")]
         rows = []
         for row in state.epochs:
             best = state.best is not None and row.epoch == state.best.epoch
@@ -185,7 +202,7 @@ class CheckpointLog(ListPanel):
 
     def lines(self, state: RunState, width: int) -> list[Content]:
         if not state.checkpoints:
-            return [Content.styled("after the first epoch, or with c", "$text-muted")]
+            return [Content.styled("after the first epoch, or with c", "$foreground 60%")]
         order = {"epoch": 0, "last": 1, "best": 2}
         rows = []
         for row in sorted(state.checkpoints.values(), key=lambda row: (order.get(row.kind, 0), row.step)):
@@ -216,7 +233,7 @@ class EventLog(ListPanel):
         for row in state.log:
             text = clean(row.text, 500)
             at = time.strftime("%H:%M:%S", time.localtime(row.at))
-            for number, line in enumerate(textwrap.wrap(text, room) or [""]):
-                mark = at if number == 0 else " " * 8
-                rows.append(Content.assemble((f"{mark}  ", "$text-muted"), (line, LEVELS[row.level])))
+            for index, line in enumerate(textwrap.wrap(text, room) or [""]):
+                mark = at if index == 0 else " " * 8
+                rows.append(Content.assemble((f"{mark}  ", "$foreground 60%"), (line, LEVELS[row.level])))
         return rows

@@ -1,0 +1,75 @@
+"""Draw the pictures in screenshots/ from recorded journals and the real screens.
+
+uv run scripts/screenshots.py [NAME ...]
+"""
+
+import asyncio
+import os
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from textual.pilot import Pilot
+
+from tests import replay
+from tui_trainer.settings import resolve
+from tui_trainer.ui.app import TrainerApp
+from tui_trainer.ui.run_screen import RunScreen
+
+SCREENSHOTS = Path(__file__).parent.parent / "screenshots"
+SIZES = {"80x24": (80, 24), "120x40": (120, 40), "200x60": (200, 60)}
+RUNS = {
+    "training": replay.training,
+    "paused": replay.paused,
+    "finished": lambda: replay.events("finished"),
+    "failed": lambda: replay.events("failed"),
+}
+
+
+async def settle(pilot: Pilot[None]) -> None:
+    for _ in range(4):
+        await pilot.pause(0.2)
+
+
+async def draw(name: str, size: tuple[int, int], keys: list[str], theme: str | None = None) -> None:
+    """One picture: the form when `name` begins so, else a recorded run; after pressing `keys`."""
+    app = TrainerApp(resolve([]))
+    run = None
+    async with app.run_test(size=size) as pilot:
+        if theme:
+            app.theme = theme
+        base = name.split("-")[0]
+        if base != "form":
+            run = replay.ReplayedRun(RUNS[base]())
+            screen = RunScreen(run)
+            app.feed = screen.feed
+            await app.push_screen(screen)
+        await settle(pilot)
+        for key in keys:
+            await pilot.press(key)
+        await settle(pilot)
+        app.save_screenshot(f"{name}.svg", str(SCREENSHOTS))
+        if run is not None:
+            run.close()
+        app.exit()
+    print(f"screenshots/{name}.svg")
+
+
+async def main() -> None:
+    os.environ["TZ"] = "UTC"
+    time.tzset()
+    SCREENSHOTS.mkdir(exist_ok=True)
+    jobs = {f"{name}-{label}": (size, []) for name in ["form", *RUNS] for label, size in SIZES.items()}
+    jobs |= {"form-all-120x40": ((120, 40), ["f2"]), "training-zoom-120x40": ((120, 40), ["z"])}
+    jobs |= {"training-confusion-80x24": ((80, 24), ["3"]), "training-help-120x40": ((120, 40), ["question_mark"])}
+    themes = {"training-light-120x40": "cockpit-light", "training-colour-blind-120x40": "cockpit-colour-blind"}
+    jobs |= {name: ((120, 40), []) for name in themes}
+    for name, (size, keys) in jobs.items():
+        if len(sys.argv) == 1 or any(wanted in name for wanted in sys.argv[1:]):
+            await draw(name, size, keys, themes.get(name))
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,67 @@
+"""Recorded journals as runs: the way to arrange a state without training."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tui_trainer.run import journal
+from tui_trainer.run.commands import Command, Inbox, Stop
+from tui_trainer.run.events import Event, Evaluated, RunPaused
+from tui_trainer.run.folder import RunFolder
+
+JOURNALS = Path(__file__).parent / "journals"
+
+
+def events(name: str) -> list[Event]:
+    """Every event of a recorded run."""
+    return list(journal.read(JOURNALS / f"{name}.jsonl"))
+
+
+def until(name: str, wanted: Callable[[Event], bool]) -> list[Event]:
+    """A recorded run up to and with the first event that is wanted."""
+    seen: list[Event] = []
+    for event in events(name):
+        seen.append(event)
+        if wanted(event):
+            return seen
+    raise LookupError(f"no such event in {name}")
+
+
+def paused() -> list[Event]:
+    """A run that stands still in the middle of an epoch, with some behind it."""
+    return until("finished", lambda event: isinstance(event, RunPaused))
+
+
+def training() -> list[Event]:
+    """A run just after its second validation."""
+    seen = 0
+
+    def second(event: Event) -> bool:
+        nonlocal seen
+        seen += isinstance(event, Evaluated)
+        return seen == 3
+
+    return until("finished", second)
+
+
+class ReplayedRun:
+    """Gives out recorded events at once, then waits as a live run would; keeps the commands it is sent."""
+
+    read_only = False
+
+    def __init__(self, recorded: list[Event]) -> None:
+        self._recorded = recorded
+        self._inbox = Inbox()
+        self.folder: RunFolder | None = None
+        self.sent: list[Command] = []
+
+    def send(self, command: Command) -> None:
+        self.sent.append(command)
+        self._inbox.send(command)
+
+    def close(self) -> None:
+        self._inbox.send(Stop())
+
+    def events(self) -> Iterator[Event]:
+        yield from self._recorded
+        while not isinstance(self._inbox.wait(), Stop):
+            pass
