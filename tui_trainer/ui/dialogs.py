@@ -12,6 +12,7 @@ from textual.widgets import Button, Input, Static
 
 from tui_trainer.text import clean, number
 from tui_trainer.ui.widgets.keys import bindings_of, key_name
+from tui_trainer.ui.widgets.panel import MUTED
 
 
 class Ask(ModalScreen[str | None]):
@@ -130,7 +131,7 @@ class Help(ModalScreen[None]):
             yield Static(Content.styled("Keys", "bold"))
             with VerticalScroll():
                 yield Static(Content("\n").join(lines))
-            yield Static(Content.styled("escape closes", "$foreground 60%"))
+            yield Static(Content.styled("escape closes", MUTED))
 
     def action_close(self) -> None:
         self.dismiss(None)
@@ -146,14 +147,14 @@ class Outline(ModalScreen[None]):
         self._title, self._layers, self._parameters = title, layers, parameters
 
     def compose(self) -> ComposeResult:
-        rows = [Content.styled(f"{'layer':<16}{'output':>16}{'parameters':>14}", "$foreground 60%")]
+        rows = [Content.styled(f"{'layer':<16}{'output':>16}{'parameters':>14}", MUTED)]
         rows += [Content(f"{clean(n, 15):<16}{clean(s, 15):>16}{p:>14,}") for n, s, p in self._layers]
         rows.append(Content.styled(f"{'in all':<16}{'':>16}{self._parameters:>14,}", "bold"))
         with Vertical(classes="box"):
             yield Static(Content.styled(clean(self._title), "bold"))
             with VerticalScroll():
                 yield Static(Content("\n").join(rows))
-            yield Static(Content.styled("escape closes", "$foreground 60%"))
+            yield Static(Content.styled("escape closes", MUTED))
 
     def action_close(self) -> None:
         self.dismiss(None)

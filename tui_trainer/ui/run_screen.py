@@ -23,7 +23,7 @@ from tui_trainer.ui.pace import Pace
 from tui_trainer.ui.widgets.charts import AccuracyChart, LossChart
 from tui_trainer.ui.widgets.header import Identity, Now, Progress, Trouble
 from tui_trainer.ui.widgets.keys import KeyLine
-from tui_trainer.ui.widgets.panel import Panel, View
+from tui_trainer.ui.widgets.panel import MUTED, Panel, View
 from tui_trainer.ui.widgets.tables import CheckpointLog, ConfusionTable, EpochTable, EventLog
 
 
@@ -355,6 +355,6 @@ class Tabs(View):
             title = panel.TITLE.capitalize()
             if width < 75:
                 title = title[:7]
-            style = "bold $background on $primary" if panel.id == self.current else "$foreground 60%"
+            style = "bold $background on $primary" if panel.id == self.current else MUTED
             parts += [(f" {panel.number} {title} ", style), (" ", "")]
         return Content.assemble(*parts)

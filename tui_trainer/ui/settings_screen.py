@@ -42,6 +42,7 @@ from tui_trainer.text import clean
 from tui_trainer.ui.dialogs import AskPath, Help
 from tui_trainer.ui.widgets.charts import Curve, plot
 from tui_trainer.ui.widgets.keys import KeyLine
+from tui_trainer.ui.widgets.panel import MUTED
 
 
 class Field(Horizontal):
@@ -276,9 +277,7 @@ class SettingsScreen(Screen[None]):
         lines = [Content(line) for line in (future.short() if self.has_class("-narrow") else future.lines())]
         panel.update(Content("\n").join(lines))
         words = shlex.join(["tui-trainer", "--no-ui", *flags(settings)])
-        same.update(
-            Content.assemble(("\nthe same from a script (f3 copies)\n", "$foreground 60%"), (words, "$primary"))
-        )
+        same.update(Content.assemble(("\nthe same from a script (f3 copies)\n", MUTED), (words, "$primary")))
 
     def _show_help(self) -> None:
         field = self._focused
@@ -292,8 +291,8 @@ class SettingsScreen(Screen[None]):
         if field.problem:
             parts.insert(0, (f"{clean(field.problem, 300)}\n", "bold $text-error"))
         if words:
-            parts.append((f"\n{' · '.join(words)}", "$foreground 60%"))
-        parts.append((f"\ndefault {as_text(info.default) or 'none'}", "$foreground 60%"))
+            parts.append((f"\n{' · '.join(words)}", MUTED))
+        parts.append((f"\ndefault {as_text(info.default) or 'none'}", MUTED))
         self.query_one("#help-text", Static).update(Content.assemble(*parts))
 
     @on(Field.Entered)

@@ -10,7 +10,7 @@ from textual.content import Content
 
 from tui_trainer.run.state import RunState, Series
 from tui_trainer.text import fixed, percent
-from tui_trainer.ui.widgets.panel import Panel
+from tui_trainer.ui.widgets.panel import MUTED, Panel
 
 _STYLED = re.compile(r"\x1b\[38;5;(\d+)m([^\x1b]*)|\x1b\[0m|([^\x1b]+)")
 _STYLES = {1: "$primary", 2: "$secondary", 3: "$primary 50%"}
@@ -102,7 +102,7 @@ def styled(text: str) -> Content:
         if match[2]:
             parts.append((match[2], _STYLES.get(int(match[1]), "")))
         elif match[3]:
-            parts.append((match[3], "$foreground 60%"))
+            parts.append((match[3], MUTED))
     return Content.assemble(*parts)
 
 
@@ -138,14 +138,14 @@ class LossChart(Panel):
         train = bucketed(state.train_curve, 2 * width)
         valid = bucketed(state.valid_curve, width)
         if not train[0] or height < 4:
-            return Content.styled(waiting(state), "$foreground 60%")
+            return Content.styled(waiting(state), MUTED)
         few = len(valid[0]) <= width // 3
         ticks, right = epoch_ticks(state, width)
         curves = [Curve(*valid, 2), Curve(*train, 1)] + ([Curve(*valid, 2, points=True)] if few else [])
         newest = f"  {fixed(state.loss)}"
         if state.validation:
             newest += f" / {fixed(state.validation.loss)}"
-        head = Content.assemble(legend, (newest if width > 44 else "", "$foreground 60%"))
+        head = Content.assemble(legend, (newest if width > 44 else "", MUTED))
         chart = plot(curves, width, height - 1, log=self.log_scale, ticks=ticks, right=right)
         return Content("\n").join([head, chart])
 
@@ -161,11 +161,11 @@ class AccuracyChart(Panel):
     def draw(self, state: RunState, width: int, height: int) -> Content:
         xs, ys = bucketed(state.accuracy_curve, width)
         if not xs or height < 4:
-            return Content.styled("after the first validation" if height else "", "$foreground 60%")
+            return Content.styled("after the first validation" if height else "", MUTED)
         ticks, right = epoch_ticks(state, width)
         newest = f"━ validation  {percent(ys[-1])}"
         best = f"  best {percent(state.best.accuracy)} @ {state.best.epoch}" if state.best else ""
-        head = Content.assemble((newest, "$secondary"), (best, "$foreground 60%"))
+        head = Content.assemble((newest, "$secondary"), (best, MUTED))
         shown = [100 * y for y in ys]
         curves = [Curve(xs, shown, 2)] + ([Curve(xs, shown, 2, points=True)] if len(xs) <= width // 3 else [])
         return Content("\n").join([head, plot(curves, width, height - 1, ticks=ticks, right=right)])

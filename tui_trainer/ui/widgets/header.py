@@ -8,7 +8,7 @@ from textual.content import Content
 
 from tui_trainer.run.state import RunState
 from tui_trainer.text import ago, clean, clock, fixed, number, percent
-from tui_trainer.ui.widgets.panel import View
+from tui_trainer.ui.widgets.panel import MUTED, View
 
 STATUS = {
     "preparing": ("… preparing", "$primary"),
@@ -86,7 +86,7 @@ class Identity(Clocked):
         name = name if len(name) <= room else name[: max(0, room - 1)] + "…"
         parts: list[tuple[str, str]] = [(f" {name:<{room}}", "bold")]
         for i, part in enumerate(part for part in right if part):
-            parts.append((part, style if i == 0 else "$foreground 60%"))
+            parts.append((part, style if i == 0 else MUTED))
             parts.append(("   " if i < len(right) - 1 else " ", ""))
         return Content.assemble(*parts)
 
@@ -104,7 +104,7 @@ class Progress(Clocked):
             return self._failure(state, width)
         if not state.batches:
             what = "first step: the processor warms up" if state.activity == "first step" else state.activity
-            return Content.styled(f" preparing {clean(what or 'the run')} …", "$foreground 60%")
+            return Content.styled(f" preparing {clean(what or 'the run')} …", MUTED)
         epoch_left, run_left = state.seconds_left()
         quick = self.age if state.status in ("training", "validating", "testing") else 0.0
         epoch_left = None if epoch_left is None else max(0.0, epoch_left - quick)
@@ -130,13 +130,13 @@ class Progress(Clocked):
             Content(head),
             bar(state.batch / state.batches, first, style),
             Content(batch),
-            Content.styled(left, "$foreground 60%"),
-            Content.styled(" run ", "$foreground 60%"),
+            Content.styled(left, MUTED),
+            Content.styled(" run ", MUTED),
             bar(done, second, f"{style} 60%"),
             Content(run_tail),
         ]
         if shows_speed:
-            parts.append(Content.styled(f" {speed:>18}", "$foreground 60%"))
+            parts.append(Content.styled(f" {speed:>18}", MUTED))
         return Content("").join(parts)
 
     def _summary(self, state: RunState, width: int) -> Content:
@@ -185,12 +185,12 @@ class Now(View):
         taken = sum(len(label) + len(value) + 3 for label, value in figures) + 16
         columns = max(8, min(width - taken, 120))
         parts: list[tuple[str, str]] = [
-            (" loss ", "$foreground 60%"),
+            (" loss ", MUTED),
             (f"{spark(state.recent, columns):>{columns}}", "$primary"),
             (f" {fixed(state.loss):<7}", "bold"),
         ]
         for label, value in figures:
-            parts += [("  " + label, "$foreground 60%"), (value, "")]
+            parts += [("  " + label, MUTED), (value, "")]
         return Content.assemble(*parts)
 
 

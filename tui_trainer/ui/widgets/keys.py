@@ -6,6 +6,8 @@ from textual.content import Content
 from textual.screen import Screen
 from textual.widget import Widget
 
+from tui_trainer.ui.widgets.panel import MUTED
+
 SHOWN = {"space": "space", "question_mark": "?", "enter": "enter", "escape": "esc"}
 
 
@@ -50,8 +52,8 @@ class KeyLine(Widget):
                 break
             dim = reason(binding.action) is not None
             parts += [
-                (key, "$foreground 60%" if dim else "bold $primary"),
-                (f" {text}  ", "$foreground 60%" if dim else ""),
+                (key, MUTED if dim else "bold $primary"),
+                (f" {text}  ", MUTED if dim else ""),
             ]
             self._spans.append((at, at + width - 2, binding.action))
             at += width

@@ -10,6 +10,9 @@ from textual.widget import Widget
 
 from tui_trainer.run.state import RunState
 
+MUTED = "$foreground 60%"
+"""The style of labels: there, and not in the way."""
+
 
 class View(Widget):
     """Something drawn from a `RunState`. `key` says what it depends on, `draw` gives the picture."""

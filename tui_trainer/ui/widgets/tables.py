@@ -3,6 +3,7 @@
 import textwrap
 import time
 from collections.abc import Hashable
+from dataclasses import dataclass
 
 from textual.content import Content
 
@@ -10,7 +11,7 @@ from tui_trainer.run.events import Evaluated
 from tui_trainer.run.state import RunState
 from tui_trainer.text import ago, clean, clock, fixed, number, percent, size
 from tui_trainer.ui.widgets.header import BLOCKS, bar
-from tui_trainer.ui.widgets.panel import ListPanel, Panel
+from tui_trainer.ui.widgets.panel import MUTED, ListPanel, Panel
 
 
 def short_names(names: tuple[str, ...], width: int) -> list[str]:
@@ -27,6 +28,19 @@ def short_names(names: tuple[str, ...], width: int) -> list[str]:
     return result
 
 
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Widths of a confusion table, in cells."""
+
+    label: int
+    cell: int
+    recall: int
+    """0 leaves the recall out."""
+    totals: bool
+    counts: bool
+    """Show counts; else each row's percentages."""
+
+
 class ConfusionTable(Panel):
     """What the model takes for what, after the newest evaluation: rows are true classes, columns predictions."""
 
@@ -35,7 +49,7 @@ class ConfusionTable(Panel):
     def __init__(self, number: int, id: str) -> None:
         super().__init__(number, id)
         self.counts = False
-        """Show counts; else each row's percentages."""
+        """Show counts; else each row's percentages. A large panel shows both."""
 
     def key(self, state: RunState) -> Hashable:
         seen = state.evaluation
@@ -45,84 +59,75 @@ class ConfusionTable(Panel):
         seen = state.evaluation
         if seen is None or not seen.confusion:
             self.retitle()
-            return Content.styled("after the first validation", "$foreground 60%")
+            return Content.styled("after the first validation", MUTED)
         split = "test" if seen.split == "test" else "validation"
-        self.retitle(f" · {split} · epoch {seen.epoch}", "counts" if self.counts else "row %")
         names = state.classes if len(state.classes) == len(seen.confusion) else ()
         names = names or tuple(str(i) for i in range(len(seen.confusion)))
-        label = min(10, max(len(clean(name, 40)) for name in names))
-        recall_width = 9 if width >= label + 1 + 3 * len(names) + 9 else 0
         most = max(max(row) for row in seen.confusion)
-        needed = max(3, len(str(most)) + 1) if self.counts else 4
-        cell = min(7, (width - label - 1 - recall_width) // len(names))
-        if recall_width:
-            recall_width = min(24, width - label - 1 - cell * len(names))
-        rows = height - 1
-        if cell < min(needed, 3) or rows < len(names):
+        label = min(10, max(len(clean(name, 40)) for name in names))
+        recall = 9 if width >= label + 1 + 3 * len(names) + 9 else 0
+        cell = min(7, (width - label - 1 - recall) // len(names))
+        if recall:
+            recall = min(24, width - label - 1 - cell * len(names))
+        if cell < 3 or height < len(names) + 1:
+            self.retitle(f" · {split} · epoch {seen.epoch}")
             return self._without_table(seen, names, height)
-        tables = [self.counts]
-        if not self.counts and height >= 2 * (len(names) + 2) + 2 and cell >= len(str(most)) + 1:
-            tables = [False, True]  # room for both
+        both = not self.counts and height >= 2 * (len(names) + 2) + 2 and cell > len(str(most))
+        modes = [False, True] if both else [self.counts]
+        self.retitle(
+            f" · {split} · epoch {seen.epoch}", "row % and counts" if both else ["row %", "counts"][self.counts]
+        )
         lines: list[Content] = []
-        for counts in tables:
-            spare = recall_width - 7
-            totals = counts and spare >= 9 and rows >= len(names) + 1
-            width_of_recall = spare if totals else recall_width
+        for counts in modes:
+            totals = counts and recall >= 16
+            layout = _Layout(label, cell, recall - 7 if totals else recall, totals, counts)
             lines += [Content("")] if lines else []
-            lines.append(self._head(names, label, cell, width_of_recall, totals))
-            for index, name in enumerate(names):
-                lines.append(self._row(seen, index, name, label, cell, width_of_recall, totals, counts))
-            if totals:
-                lines.append(self._column_totals(seen, label, cell))
+            lines += self._table(seen, names, layout)
         left = height - len(lines)
         if left >= 1:
             lines += ([Content("")] if left >= 3 else []) + most_confused(seen, names, width, min(3, left))
         return Content("\n").join(lines[:height])
 
-    def _head(self, names: tuple[str, ...], label: int, cell: int, recall: int, totals: bool) -> Content:
-        short = short_names(names, max(2, cell - 1))
-        head = " " * (label + 1) + "".join(f"{name:>{cell}}" for name in short)
-        if recall:
-            head += f" {'recall':<{recall - 1}}"
-        if totals:
-            head += f"{'total':>7}"
-        return Content.styled(head, "$foreground 60%")
+    def _table(self, seen: Evaluated, names: tuple[str, ...], layout: _Layout) -> list[Content]:
+        """Head, a row a class, and totals where they are wanted."""
+        short = short_names(names, max(2, layout.cell - 1))
+        head = " " * (layout.label + 1) + "".join(f"{name:>{layout.cell - 1}} " for name in short)
+        head += f" {'recall':<{layout.recall - 1}}" if layout.recall else ""
+        head += f"{'total':>7}" if layout.totals else ""
+        lines = [Content.styled(head, MUTED)]
+        lines += [self._row(seen.confusion[i], i, name, layout) for i, name in enumerate(names)]
+        if layout.totals:
+            sums = [sum(column) for column in zip(*seen.confusion, strict=True)]
+            total = f"{'total':>{layout.label}} " + "".join(f"{n:>{layout.cell - 1}} " for n in sums)
+            lines.append(Content.styled(total, MUTED))
+        return lines
 
-    def _row(self, seen: Evaluated, index: int, name: str, label: int, cell: int, recall: int, totals: bool) -> Content:
-        row = seen.confusion[index]
-        total = sum(row)
+    def _row(self, row: tuple[int, ...], index: int, name: str, layout: _Layout) -> Content:
+        total, cell = sum(row), layout.cell
         shown = clean(name, 40)
-        shown = shown if len(shown) <= label else shown[: label - 1] + "…"
-        parts: list[tuple[str, str]] = [(f"{shown:>{label}} ", "")]
+        shown = shown if len(shown) <= layout.label else shown[: layout.label - 1] + "…"
+        parts: list[tuple[str, str]] = [(f"{shown:>{layout.label}} ", "")]
         for column, count in enumerate(row):
             share = count / total if total else 0.0
-            text = str(count) if counts else f"{100 * share:.0f}"
+            text = str(count) if layout.counts else f"{100 * share:.0f}"
             if len(text) >= cell:
                 text = f"{count / 1000:.0f}k"
-            if count == 0 or (not counts and share < 0.005):
+            if count == 0 or (not layout.counts and share < 0.005):
                 text = "·"
             parts.append((f"{text:>{cell - 1}} ", shade(share, right=column == index)))
-        if recall:
+        pieces = [Content.assemble(*parts)]
+        if layout.recall:
             right = row[index] / total if total else 0.0
-            cells = recall - 7
-            block = bar(right, cells, "$secondary") if cells > 1 else Content(BLOCKS[min(7, int(right * 8))])
-            return Content("").join(
-                [
-                    Content.assemble(*parts, " "),
-                    block,
-                    Content(f" {100 * right:>3.0f} %"),
-                    Content.styled(f"{total:>7,}" if totals else "", "$foreground 60%"),
-                ]
-            )
-        return Content.assemble(*parts)
-
-    def _column_totals(self, seen: Evaluated, label: int, cell: int) -> Content:
-        sums = [sum(row[i] for row in seen.confusion) for i in range(len(seen.confusion))]
-        return Content.styled(f"{'total':>{label}} " + "".join(f"{n:>{cell - 1}} " for n in sums), "$foreground 60%")
+            cells = layout.recall - 7
+            block = bar(right, cells, "$secondary") if cells > 1 else Content(f" {BLOCKS[min(7, int(right * 8))]}")
+            pieces += [Content(" "), block, Content(f" {100 * right:>3.0f} %")]
+        if layout.totals:
+            pieces.append(Content.styled(f"{total:>7,}", MUTED))
+        return Content("").join(pieces)
 
     def _without_table(self, seen: Evaluated, names: tuple[str, ...], height: int) -> Content:
         """For a panel too small for all classes: the mistakes, most frequent first."""
-        lines = [Content.styled(f"too small for {len(names)} classes; z zooms. Most confused:", "$foreground 60%")]
+        lines = [Content.styled(f"too small for {len(names)} classes; z zooms. Most confused:", MUTED)]
         lines += [Content(text) for text in pairs(seen, names, max(1, height - 1))]
         return Content("\n").join(lines[:height])
 
@@ -130,7 +135,7 @@ class ConfusionTable(Panel):
 def shade(share: float, *, right: bool) -> str:
     """The background of a cell: stronger for a larger share of its row."""
     if share < 0.005:
-        return "$foreground 60%"
+        return MUTED
     strength = min(70, 8 + round(share * 62))
     return f"on $secondary {strength}%" if right else f"on $warning {min(70, strength * 2)}%"
 
@@ -158,9 +163,9 @@ def most_confused(seen: Evaluated, names: tuple[str, ...], width: int, lines: in
         while len(on_one_line) > width and len(three) > 1:
             three.pop()
             on_one_line = head + "  ".join(three)
-        return [Content.assemble((head, "$foreground 60%"), ("  ".join(three), ""))]
+        return [Content.assemble((head, MUTED), ("  ".join(three), ""))]
     rest = [Content(" " * len(head) + text) for text in three[1:]]
-    return [Content.assemble((head, "$foreground 60%"), (three[0], "")), *rest][:lines]
+    return [Content.assemble((head, MUTED), (three[0], "")), *rest][:lines]
 
 
 class EpochTable(ListPanel):
@@ -173,12 +178,12 @@ class EpochTable(ListPanel):
 
     def head(self, width: int) -> Content | None:
         return Content.styled(
-            f"{'#':>4} {'train':>8} {'valid':>8} {'accuracy':>10}   {'lr':>9} {'time':>7}"[:width], "$foreground 60%"
+            f"{'#':>4} {'train':>8} {'valid':>8} {'accuracy':>10}   {'lr':>9} {'time':>7}"[:width], MUTED
         )
 
     def lines(self, state: RunState, width: int) -> list[Content]:
         if not state.epochs:
-            return [Content.styled("after the first epoch", "$foreground 60%")]
+            return [Content.styled("after the first epoch", MUTED)]
         rows = []
         for row in state.epochs:
             best = state.best is not None and row.epoch == state.best.epoch
@@ -202,7 +207,7 @@ class CheckpointLog(ListPanel):
 
     def lines(self, state: RunState, width: int) -> list[Content]:
         if not state.checkpoints:
-            return [Content.styled("after the first epoch, or with c", "$foreground 60%")]
+            return [Content.styled("after the first epoch, or with c", MUTED)]
         order = {"epoch": 0, "last": 1, "best": 2}
         rows = []
         for row in sorted(state.checkpoints.values(), key=lambda row: (order.get(row.kind, 0), row.step)):
@@ -235,5 +240,5 @@ class EventLog(ListPanel):
             at = time.strftime("%H:%M:%S", time.localtime(row.at))
             for index, line in enumerate(textwrap.wrap(text, room) or [""]):
                 mark = at if index == 0 else " " * 8
-                rows.append(Content.assemble((f"{mark}  ", "$foreground 60%"), (line, LEVELS[row.level])))
+                rows.append(Content.assemble((f"{mark}  ", MUTED), (line, LEVELS[row.level])))
         return rows
