@@ -11,8 +11,7 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.message import Message
 from textual.screen import Screen
-from textual.widget import Widget
-from textual.widgets import Checkbox, Input, Label, Select, Static
+from textual.widgets import Input, Label, Select, Static
 
 from tui_trainer import outlook
 from tui_trainer.errors import SettingsError
@@ -71,33 +70,24 @@ class Field(Horizontal):
     def compose(self) -> ComposeResult:
         info = FIELDS[self.setting]
         yield Label(Content(str(info.title)))
-        if words := choices_of(self.setting):
+        if words := ("off", "on") if is_switch(self.setting) else choices_of(self.setting):
             yield Select([(w, w) for w in words], value=self.start_text, allow_blank=False, compact=True)
-        elif is_switch(self.setting):
-            yield Checkbox("", value=self.start_text == "on", compact=True)
         else:
             yield Input(self.start_text, placeholder="drawn" if self.setting == "seed" else "", compact=True)
 
     @property
-    def entry(self) -> Widget:
+    def entry(self) -> "Input | Select[str]":
         """The widget that holds the value."""
-        return self.query("Input, Select, Checkbox").first(Widget)
+        return self.query("Input, Select").first()  # type: ignore[return-value]
 
     @property
     def text(self) -> str:
         """The value as one would type it."""
-        entry = self.entry
-        if isinstance(entry, Checkbox):
-            return "on" if entry.value else "off"
-        return str(entry.value)  # type: ignore[attr-defined]
+        return str(self.entry.value)
 
     def set_text(self, text: str) -> None:
         """Change the value from outside: a preset, a file."""
-        entry = self.entry
-        if isinstance(entry, Checkbox):
-            entry.value = text == "on"
-        else:
-            entry.value = text  # type: ignore[attr-defined]
+        self.entry.value = text
 
     def judge(self) -> Any:
         """The value in its own type; `problem` says what is wrong with it."""
@@ -108,7 +98,6 @@ class Field(Horizontal):
 
     @on(Input.Changed)
     @on(Select.Changed)
-    @on(Checkbox.Changed)
     def changed(self, event: Message) -> None:
         event.stop()
         self.post_message(self.Changed(self))
@@ -373,7 +362,9 @@ class SettingsScreen(Screen[None]):
         """A passing note on the screen."""
         self.notify(clean(text, 300), severity=severity, markup=False, timeout=5)  # type: ignore[arg-type]
 
-    def on_screen_resume(self, event: events.ScreenResume) -> None:
-        """Back from a run: what is on this machine may have changed."""
+    @on(events.ScreenResume)
+    @on(events.Resize)
+    def look_again(self) -> None:
+        """Back from a run what is on this machine may have changed, and on another size other words fit."""
         if hasattr(self, "_fields"):
-            self._judge()
+            self.call_after_refresh(self._judge)

@@ -66,7 +66,9 @@ class ConfusionTable(Panel):
         most = max(max(row) for row in seen.confusion)
         label = min(10, max(len(clean(name, 40)) for name in names))
         recall = 9 if width >= label + 1 + 3 * len(names) + 9 else 0
-        cell = min(7, (width - label - 1 - recall) // len(names))
+        cell = min(6, (width - label - 1 - recall) // len(names))
+        if cell == 5 and len(str(most)) <= 3:
+            cell = 4  # room for a longer bar
         if recall:
             recall = min(24, width - label - 1 - cell * len(names))
         if cell < 3 or height < len(names) + 1:
@@ -79,8 +81,11 @@ class ConfusionTable(Panel):
         )
         lines: list[Content] = []
         for counts in modes:
-            totals = counts and recall >= 16
-            layout = _Layout(label, cell, recall - 7 if totals else recall, totals, counts)
+            totals = counts and recall >= (7 if both else 16)
+            if counts and both:
+                layout = _Layout(label, cell, 0, totals, counts)  # the recall stands in the table above
+            else:
+                layout = _Layout(label, cell, recall - 7 if totals else recall, totals, counts)
             lines += [Content("")] if lines else []
             lines += self._table(seen, names, layout)
         left = height - len(lines)
