@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tui_trainer.run import journal
 from tui_trainer.run.commands import Command, Inbox, Stop
-from tui_trainer.run.events import Event, Evaluated, RunPaused
+from tui_trainer.run.events import Evaluated, Event, RunPaused
 from tui_trainer.run.folder import RunFolder
 
 JOURNALS = Path(__file__).parent / "journals"

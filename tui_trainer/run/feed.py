@@ -23,6 +23,8 @@ class Feed:
         self._waiting: deque[Event] = deque()
         self._nudged = False
         self._lock = threading.Lock()
+        self.given = 0
+        """Events taken so far."""
         self.ended: RunEnded | None = None
         """The last event, once it has come."""
         # Not a daemon when it trains: a closed terminal ends the screen, not the run.
@@ -37,6 +39,7 @@ class Feed:
             events = list(self._waiting)
             self._waiting.clear()
             self._nudged = False
+            self.given += len(events)
         return events
 
     def leave(self) -> None:

@@ -1,6 +1,7 @@
 """Questions on top of a screen. Each answers with a plain value, or None when it was called off."""
 
 import math
+from typing import Any
 
 from textual import on
 from textual.app import ComposeResult
@@ -116,7 +117,7 @@ class Help(ModalScreen[None]):
 
     BINDINGS = [Binding("escape,q,enter,question_mark,f1", "close", "Close")]
 
-    def __init__(self, of: Screen[object]) -> None:
+    def __init__(self, of: Screen[Any]) -> None:
         super().__init__(classes="dialog")
         self._rows = [
             (key_name(b), b.description, b.tooltip or "") for b in bindings_of(of) if b.description and b.tooltip

@@ -22,7 +22,7 @@ from tui_trainer.ui.dialogs import Ask, AskNumber, Help, Outline
 from tui_trainer.ui.pace import Pace
 from tui_trainer.ui.widgets.charts import AccuracyChart, LossChart
 from tui_trainer.ui.widgets.header import Identity, Now, Progress, Trouble
-from tui_trainer.ui.widgets.keys import KeyLine
+from tui_trainer.ui.widgets.keys import KeyLine, bindings_of
 from tui_trainer.ui.widgets.panel import MUTED, Panel, View
 from tui_trainer.ui.widgets.tables import CheckpointLog, ConfusionTable, EpochTable, EventLog
 
@@ -134,6 +134,12 @@ class RunScreen(Screen[None]):
 
     # --- drawing ---
 
+    def draw_all(self) -> None:
+        """Draw everything now, whatever it costs."""
+        self._dirty = True
+        self._refresh_lines()
+        self._refresh_panels()
+
     def _refresh_lines(self) -> None:
         began = time.thread_time()
         quiet = self.state.is_over or not self.state.elapsed
@@ -233,10 +239,12 @@ class RunScreen(Screen[None]):
             return "The model is not built yet."
         return None
 
-    @property
-    def usable_first(self) -> bool:
-        """After the end, the keys that still do something come first."""
-        return self.state.is_over
+    def shown_keys(self) -> list[Binding]:
+        """The keys of the last line: after the end those that still do something come first."""
+        shown = [binding for binding in bindings_of(self) if binding.show]
+        if self.state.is_over:
+            return sorted(shown, key=lambda binding: self.why_not(binding.action) is not None)
+        return [binding for binding in shown if binding.action != "new_run"]
 
     def label_of(self, binding: Binding) -> str:
         """The label of a key, which follows what it would do."""
@@ -330,7 +338,7 @@ class RunScreen(Screen[None]):
         self.dismiss(None)
 
     def action_help(self) -> None:
-        self.app.push_screen(Help(self))  # type: ignore[arg-type]
+        self.app.push_screen(Help(self))
 
     def action_model(self) -> None:
         if reason := self.why_not("model"):

@@ -356,7 +356,7 @@ class SettingsScreen(Screen[None]):
         self.app.push_screen(AskPath("Load settings from", CONFIG_NAME), load)
 
     def action_help(self) -> None:
-        self.app.push_screen(Help(self))  # type: ignore[arg-type]
+        self.app.push_screen(Help(self))
 
     def say(self, text: str, severity: str = "information") -> None:
         """A passing note on the screen."""

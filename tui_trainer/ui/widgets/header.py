@@ -47,7 +47,7 @@ def bar(fraction: float, width: int, style: str) -> Content:
     halves = round(min(1.0, max(0.0, fraction)) * width * 2)
     full, half = divmod(halves, 2)
     rest = width - full - half
-    return Content.assemble(("━" * full + "╸" * half, style), ("━" * rest, "$panel-lighten-2"))
+    return Content.assemble(("━" * full + "╸" * half, style), ("─" * rest, "$panel-lighten-2"))
 
 
 class Clocked(View):
@@ -160,12 +160,13 @@ class Progress(Clocked):
         )
 
     def _failure(self, state: RunState, width: int) -> Content:
-        if state.status == "lost":
-            text = "the run ended without a goodbye: nobody trains here any more"
-        else:
-            text = clean((state.ended.error or "") if state.ended else "", 300).split("\\n")[0]
-        text = text if len(text) <= width - 2 else text[: width - 3] + "…"
-        return Content.styled(f" {text}", "bold $error")
+        word = {"lost": "lost", "diverged": "diverged"}.get(state.status, "failed")
+        where = "before the first step"
+        if state.batches:
+            where = f"in epoch {state.epoch} of {state.total_epochs}, batch {state.batch:,} of {state.batches:,}"
+        best = f" · best epoch {state.best.epoch}: {percent(state.best.accuracy)}" if state.best else ""
+        text = f"{word} {where}, after {clock(state.elapsed)}{best}"
+        return Content.styled(f" {text}"[:width], "bold $error")
 
 
 class Now(View):

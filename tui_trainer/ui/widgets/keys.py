@@ -1,5 +1,7 @@
 """The last line of a screen: its keys, made from its bindings, dimmed while they have nothing to do."""
 
+from typing import Any
+
 from textual import events
 from textual.binding import Binding
 from textual.content import Content
@@ -19,7 +21,7 @@ def key_name(binding: Binding) -> str:
     return SHOWN.get(key, key.replace("ctrl+", "^").replace("shift+", "⇧"))
 
 
-def bindings_of(screen: Screen[object]) -> list[Binding]:
+def bindings_of(screen: Screen[Any]) -> list[Binding]:
     """The bindings that a screen itself declares, in its order, then the app's."""
     own = [b for b in type(screen).BINDINGS if isinstance(b, Binding)]
     return own + [b for b in type(screen.app).BINDINGS if isinstance(b, Binding)]
@@ -42,10 +44,8 @@ class KeyLine(Widget):
         reason = getattr(screen, "why_not", lambda _action: None)
         parts: list[tuple[str, str]] = [(" ", "")]
         self._spans, at = [], 1
-        shown = [binding for binding in bindings_of(screen) if binding.show]
-        if getattr(screen, "usable_first", False):
-            shown.sort(key=lambda binding: reason(binding.action) is not None)
-        for binding in shown:
+        shown = getattr(screen, "shown_keys", lambda: [binding for binding in bindings_of(screen) if binding.show])
+        for binding in shown():
             key, text = key_name(binding), label(binding)
             width = len(key) + len(text) + 3
             if at + width > self.size.width:

@@ -1,0 +1,289 @@
+"""A run that trains here and the same run read from its folder are one to whoever looks."""
+
+import contextlib
+import json
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from examples import ended, evaluated, folded, saved, started, trained
+
+from tui_trainer.errors import DataError, FolderError
+from tui_trainer.run import commands
+from tui_trainer.run.events import BatchTrained, CheckpointSaved, Event, Preparing, RunEnded, RunStarted, Warned
+from tui_trainer.run.folder import RunFolder
+from tui_trainer.run.journal import Journal, read
+from tui_trainer.run.runs import LocalRun, RecordedRun
+from tui_trainer.settings import Settings, read_toml, resolve
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """With more threads for torch, beside anything else that computes, these small runs take ten times as long."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def recorded(*events: Event) -> RunFolder:
+    """A folder with these events in its journal."""
+    folder = RunFolder.create(Settings())
+    with contextlib.closing(Journal(folder.journal)) as journal:
+        for event in events:
+            journal.append(event)
+    return folder
+
+
+# --- training here -------------------------------------------------------------------------------------------------
+
+
+def test_a_recorded_run_is_seen_as_the_live_one_was(tiny: Settings) -> None:
+    run = LocalRun(tiny.model_copy(update={"save_top_k": 2, "scheduler": "plateau"}))
+    live = []
+    for event in run.events():
+        live.append(event)
+        if isinstance(event, BatchTrained) and event.step == 5:
+            for command in (commands.SetLearningRate(2e-3), commands.Evaluate(), commands.SaveCheckpoint()):
+                run.send(command)
+    assert run.folder is not None
+    again = RecordedRun(run.folder)
+    assert list(again.events()) == again.so_far() == live
+    assert folded(*again.events()) == folded(*live)
+    state = folded(*live)
+    assert (state.status, state.epoch, len(state.epochs), state.test is not None) == ("finished", 2, 2, True)
+    assert list(state.checkpoints) == [
+        "checkpoints/epoch-1.pt",
+        "checkpoints/best.pt",
+        "checkpoints/last.pt",
+        "checkpoints/epoch-2.pt",
+    ]
+    assert {path.name for path in run.folder.checkpoints.iterdir()} == {
+        *(Path(path).name for path in state.checkpoints),
+        "prev.pt",
+    }
+
+
+def test_an_event_is_in_the_journal_before_it_is_given_out(tiny: Settings) -> None:
+    run, seen = LocalRun(tiny.model_copy(update={"epochs": 1})), []
+    for event in run.events():
+        seen.append(event)
+        assert run.folder is not None and list(read(run.folder.journal)) == seen
+
+
+def test_an_epoch_is_batches_then_validation_then_checkpoints_then_its_end(tiny: Settings) -> None:
+    kinds = [type(event).__name__ for event in LocalRun(tiny).events() if not isinstance(event, Preparing)]
+    epoch = ["BatchTrained"] * 8 + ["Evaluated", "CheckpointSaved", "CheckpointSaved", "EpochEnded"]
+    assert kinds == ["RunStarted", *epoch, *epoch, "Evaluated", "RunEnded"]
+
+
+def test_the_folder_of_a_run_repeats_it(tiny: Settings) -> None:
+    first = LocalRun(tiny.model_copy(update={"seed": None, "epochs": 1}))
+    losses = [event.loss for event in first.events() if isinstance(event, BatchTrained)]
+    assert first.folder is not None and first.settings.seed is not None
+    read_back = resolve([read_toml(first.folder.manifest)]).settings
+    assert read_back == first.settings
+    again = LocalRun(read_back)
+    assert [event.loss for event in again.events() if isinstance(event, BatchTrained)] == losses
+    assert LocalRun(tiny.model_copy(update={"seed": None})).settings.seed != first.settings.seed
+
+
+def test_a_run_leaves_files_for_its_owner_alone_and_is_held_while_it_trains(tiny: Settings) -> None:
+    run = LocalRun(tiny.model_copy(update={"epochs": 1}))
+    held = [run.folder.is_held() for _ in run.events() if run.folder]
+    assert run.folder is not None and all(held) and not run.folder.is_held()
+    for path in [run.folder.path, *run.folder.path.rglob("*")]:
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+
+
+def test_stop_saves_a_checkpoint_before_the_run_ends(tiny: Settings) -> None:
+    run, events = LocalRun(tiny), []
+    for event in run.events():
+        events.append(event)
+        if isinstance(event, BatchTrained) and event.step == 3:
+            run.send(commands.Stop())
+    assert isinstance(events[-2], CheckpointSaved) and events[-2].path == "checkpoints/last.pt"
+    assert (events[-1].reason, events[-1].exit_code) == ("stopped", 0)
+    assert run.folder is not None and (run.folder.path / events[-2].path).stat().st_size == events[-2].bytes
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "said"),
+    [
+        (
+            ZeroDivisionError("division by zero"),
+            1,
+            "ZeroDivisionError: division by zero\nThis is a bug in tui-trainer.",
+        ),
+        (DataError("The file is cut short."), 3, "The file is cut short."),
+        (SystemExit(0), 1, "SystemExit: 0\nThis is a bug in tui-trainer."),
+        (MemoryError(), 1, "MemoryError: \nThis is a bug in tui-trainer."),
+    ],
+)
+def test_whatever_goes_wrong_while_training_ends_the_run_as_failed(
+    tiny: Settings, monkeypatch: pytest.MonkeyPatch, fault: BaseException, code: int, said: str
+) -> None:
+    from tui_trainer.training import loop
+
+    def fit(*_args: object) -> Iterator[Event]:
+        yield started()
+        yield trained(10)
+        yield evaluated(10, 0.4)
+        yield saved(10, "best")
+        raise fault
+
+    monkeypatch.setattr(loop, "fit", fit)
+    run = LocalRun(tiny)
+    events = list(run.events())
+    assert isinstance(events[0], Preparing) and [type(event) for event in events].count(RunEnded) == 1
+    assert (events[-1].reason, events[-1].exit_code) == ("failed", code)
+    assert (events[-1].best_epoch, events[-1].best_loss) == (1, 0.4)
+    assert run.folder is not None
+    assert events[-1].error == f"{said}\nThe details are in {run.folder.log}."
+    log = run.folder.log.read_text()
+    assert log.startswith("Traceback") and type(fault).__name__ in log
+    assert RecordedRun(run.folder).so_far() == events and not run.folder.is_held()
+
+
+def test_a_run_that_is_left_lets_go_of_its_folder_and_is_lost(tiny: Settings) -> None:
+    run = LocalRun(tiny)
+    events = run.events()
+    next(event for event in events if isinstance(event, BatchTrained))
+    events.close()
+    assert run.folder is not None and not run.folder.is_held()
+    state = folded(*RecordedRun(run.folder).events())
+    state.lose()
+    assert state.status == "lost"
+
+
+def no_space(*_args: object, **_kwargs: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_a_disk_that_is_full_from_the_start_is_a_folder_error(tiny: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "replace", no_space)  # the last call of writing run.toml
+    with pytest.raises(FolderError, match="No space left on device") as refused:
+        next(LocalRun(tiny).events())
+    assert refused.value.exit_code == 6
+
+
+def test_a_disk_that_fills_up_while_the_data_is_loaded_does_not_stop_training(
+    tiny: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = []
+    for event in LocalRun(tiny.model_copy(update={"epochs": 1})).events():
+        events.append(event)
+        if isinstance(event, Preparing) and event.what == "model":
+            monkeypatch.setattr(os, "replace", no_space)
+    assert (events[-1].reason, len([e for e in events if isinstance(e, BatchTrained)])) == ("finished", 8)
+
+
+def test_a_journal_that_cannot_be_written_is_told_once_and_is_whole_when_there_is_room_again(
+    tiny: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, events = LocalRun(tiny), []
+    with monkeypatch.context() as patch:
+        for event in run.events():
+            events.append(event)
+            if isinstance(event, RunStarted):
+                patch.setattr(os, "write", no_space)
+            if isinstance(event, BatchTrained) and event.step == 12:
+                patch.undo()
+    warned = [event for event in events if isinstance(event, Warned)]
+    assert len(warned) == 1 and "the journal cannot be written (No space left on device)" in warned[0].text
+    assert events[-1].reason == "finished"
+    assert run.folder is not None
+    assert folded(*RecordedRun(run.folder).events()) == folded(*events), "every viewer sees the same"
+
+
+# --- reading one ---------------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_ended_or_is_lost_is_read_to_its_end() -> None:
+    whole = (started(), trained(1), ended())
+    assert list(RecordedRun(recorded(*whole)).events()) == list(whole)
+    assert list(RecordedRun(recorded(*whole[:2])).events()) == list(whole[:2])
+
+
+def test_a_run_carried_on_after_its_end_is_read_past_it() -> None:
+    whole = (started(), trained(1), ended("stopped"), started(), trained(2), ended())
+    assert list(RecordedRun(recorded(*whole)).events()) == list(whole)
+
+
+def test_a_run_that_somebody_trains_is_followed_until_it_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RecordedRun, "POLL", 0.001)
+    folder = recorded(started())
+    watching = RecordedRun(folder).events()
+    with folder.lock(), contextlib.closing(Journal(folder.journal)) as journal:
+        assert isinstance(next(watching), RunStarted)
+        for step in (1, 2, 3):
+            journal.append(trained(step))
+            assert next(watching).step == step
+        journal.append(ended())
+    assert [type(event) for event in watching] == [RunEnded]
+
+
+def test_a_follower_can_be_closed_while_the_run_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RecordedRun, "POLL", 0.001)
+    folder = recorded(started())
+    run = RecordedRun(folder)
+    with folder.lock():
+        watching = run.events()
+        next(watching)
+        run.close()
+        assert list(watching) == []
+
+
+def test_a_recorded_run_takes_no_orders(tiny: Settings) -> None:
+    run = RecordedRun(recorded(started()))
+    run.send(commands.Stop())
+    assert run.read_only and not LocalRun(tiny).read_only
+    assert len(run.so_far()) == 1
+
+
+# --- orders --------------------------------------------------------------------------------------------------------
+
+
+def test_the_inbox_gives_orders_in_the_order_they_came() -> None:
+    inbox = commands.Inbox()
+    assert inbox.take() is None and inbox.stop is None
+    for command in (sent := [commands.Pause(), commands.SetLearningRate(0.1), commands.Continue()]):
+        inbox.send(command)
+    assert [inbox.take(), inbox.wait(), inbox.take(), inbox.take()] == [*sent, None]
+
+
+def test_the_first_order_to_stop_is_seen_at_once_by_what_takes_no_other() -> None:
+    inbox = commands.Inbox()
+    inbox.send(commands.Pause())
+    inbox.send(commands.Stop(signal=15))
+    inbox.send(commands.Stop())
+    assert inbox.stop == commands.Stop(signal=15)
+    assert inbox.take() == commands.Pause()
+
+
+# --- layers --------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_run_says_and_leaves_on_disk_is_read_without_torch_or_a_screen() -> None:
+    """Nothing in run/ imports them, so that attach and the form are there at once."""
+    script = """
+import importlib, json, pkgutil, sys
+import tui_trainer.run
+for module in pkgutil.iter_modules(tui_trainer.run.__path__):
+    importlib.import_module(f"tui_trainer.run.{module.name}")
+from tui_trainer.run.runs import LocalRun
+from tui_trainer.settings import Settings
+LocalRun(Settings())
+print(json.dumps(sorted(sys.modules)))
+"""
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    loaded = set(json.loads(answer.stdout))
+    assert "tui_trainer.run.journal" in loaded
+    heavy = {"torch", "torchvision", "numpy", "textual", "rich", "plotext", "tui_trainer.training", "tui_trainer.ui"}
+    assert not loaded & heavy
