@@ -53,15 +53,17 @@ class ReplayedRun:
         self._inbox = Inbox()
         self.folder: RunFolder | None = None
         self.sent: list[Command] = []
+        self._closed = False
 
     def send(self, command: Command) -> None:
         self.sent.append(command)
         self._inbox.send(command)
 
     def close(self) -> None:
+        self._closed = True
         self._inbox.send(Stop())
 
     def events(self) -> Iterator[Event]:
         yield from self._recorded
-        while not isinstance(self._inbox.wait(), Stop):
-            pass
+        while not self._closed:
+            self._inbox.wait()

@@ -7,9 +7,12 @@ import signal
 import subprocess
 import sys
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Timer
 
 PROGRAM = [sys.executable, "-m", "tui_trainer"]
 _SCRIPT = """
@@ -18,15 +21,15 @@ for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     signal.signal(number, signal.SIG_DFL)
 if os.isatty(0):
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-os.execv(sys.argv[1], sys.argv[1:])
+os.execvp(sys.argv[1], sys.argv[1:])
 """
 LAUNCHER = [sys.executable, "-c", _SCRIPT]
-"""Becomes the program as a shell starts it: no signal ignored, and controlled by the terminal on its stdin if any."""
+"""Becomes a command as a shell starts it: no signal ignored, and controlled by the terminal on its stdin if any."""
 MINI = ["--no-ui", "--dataset", "fashion-mnist-mini", "--device", "cpu", "--seed", "0", "--name", "it"]
 SHORT = [*MINI, "--epochs", "2", "--limit-train-batches", "12"]
 ENDLESS = [*MINI, "--epochs", "1000"]
 LIMIT = 60.0
-"""Seconds after which a process counts as hung."""
+"""Seconds after which a process is hung, and killed."""
 
 
 @dataclass(frozen=True)
@@ -49,88 +52,82 @@ class Ended:
 
 
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment without what changes the looks of output, or settings."""
+    """The environment without what changes the looks of output, or settings; one thread, as several run at once."""
     looks = ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "PYTHONDONTWRITEBYTECODE", "PYTHONIOENCODING")
     kept = {k: v for k, v in os.environ.items() if k not in looks and not k.startswith(("TUI_TRAINER_", "TTY_"))}
-    return kept | {"XDG_CONFIG_HOME": "/nonexistent", "TERM": "xterm-256color"} | dict(more or {})
-
-
-def start(folder: Path, words: Sequence[str], command: Sequence[str] = (*LAUNCHER, *PROGRAM)) -> subprocess.Popen[str]:
-    """The program, its stdout and stderr in pipes, nothing on its stdin."""
-    folder.mkdir(parents=True, exist_ok=True)
-    return subprocess.Popen(
-        [*command, *words],
-        cwd=folder,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
+    return (
+        kept | {"XDG_CONFIG_HOME": "/nonexistent", "TERM": "xterm-256color", "OMP_NUM_THREADS": "1"} | dict(more or {})
     )
 
 
-def finish(process: subprocess.Popen[str], folder: Path) -> Ended:
-    """Wait for the end of a process that `start` began."""
-    try:
-        out, err = process.communicate(timeout=LIMIT)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        out, err = process.communicate()
-        raise AssertionError(f"hung; stdout ends {out[-500:]!r}, stderr {err[-500:]!r}") from None
-    return Ended(process.returncode, out, err, folder)
-
-
-def run(folder: Path, *words: str, env: Mapping[str, str] | None = None, stdout: str | None = None) -> Ended:
-    """The program from beginning to end. `stdout` names a file to write to, in place of a pipe."""
+@contextmanager
+def started(
+    folder: Path,
+    words: Sequence[str],
+    command: Sequence[str] = PROGRAM,
+    *,
+    env: Mapping[str, str] | None = None,
+    **streams: int,
+) -> Iterator[subprocess.Popen[str]]:
+    """The program, its stdout and stderr in pipes if nothing else is said, and nothing on its stdin."""
     folder.mkdir(parents=True, exist_ok=True)
-    with open(stdout or os.devnull, "wb") as file:
-        done = subprocess.run(
-            [*PROGRAM, *words],
-            cwd=folder,
-            env=environment(env),
-            stdin=subprocess.DEVNULL,
-            stdout=file if stdout else subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            timeout=LIMIT,
-            check=False,
-        )
-    return Ended(done.returncode, (done.stdout or b"").decode(), done.stderr.decode(), folder)
+    process = subprocess.Popen(
+        [*LAUNCHER, *command, *words],
+        cwd=folder,
+        env=environment(env),
+        text=True,
+        encoding="utf-8",
+        start_new_session=True,
+        **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams,
+    )
+    hung = Timer(LIMIT, process.kill)
+    hung.start()
+    try:
+        yield process
+    finally:
+        hung.cancel()
+        process.kill()
+        process.wait()
+        for pipe in (process.stdout, process.stderr):
+            if pipe:
+                pipe.close()
 
 
-def run_python(folder: Path, code: str, *words: str) -> Ended:
-    """A script that prepares something and then calls the program."""
-    return finish(start(folder, words, [sys.executable, "-c", code]), folder)
+def finish(process: subprocess.Popen[str], folder: Path) -> Ended:
+    """Wait for the end of a process that was started."""
+    out, err = process.communicate()
+    return Ended(process.returncode, out or "", err or "", folder)
 
 
-def signalled(folder: Path, number: signal.Signals) -> Ended:
-    """An endless run that is sent a signal as soon as it trains."""
-    process = start(folder, [*ENDLESS, "--json"])
-    assert process.stdout
-    while "BatchTrained" not in (line := process.stdout.readline()):
-        assert line, "ended before it trained"
-    process.send_signal(number)
-    return finish(process, folder)
+def run(folder: Path, *words: str, command: Sequence[str] = PROGRAM, env: Mapping[str, str] | None = None) -> Ended:
+    """The program from beginning to end."""
+    with started(folder, words, command, env=env) as process:
+        return finish(process, folder)
+
+
+def signalled(
+    folder: Path, *steps: tuple[str, signal.Signals], words: Sequence[str] = ENDLESS, command: Sequence[str] = PROGRAM
+) -> Ended:
+    """A run that is sent each signal when the word before it has come out on stdout after the signal before."""
+    with started(folder, [*words, "--json"], command) as process:
+        assert process.stdout
+        for word, number in steps:
+            while word not in (line := process.stdout.readline()) and line:
+                pass
+            process.send_signal(number)
+        return finish(process, folder)
 
 
 def in_terminal(
     folder: Path, *words: str, env: Mapping[str, str] | None = None, closed_after: str | None = None
 ) -> Ended:
     """The program in a terminal of 100 x 30, all that it wrote in `out`. The terminal can be closed under it."""
-    folder.mkdir(parents=True, exist_ok=True)
     screen, terminal = pty.openpty()
-    process = subprocess.Popen(
-        [*LAUNCHER, *PROGRAM, *words],
-        cwd=folder,
-        env=environment({"COLUMNS": "100", "LINES": "30"} | dict(env or {})),
-        stdin=terminal,
-        stdout=terminal,
-        stderr=terminal,
-        start_new_session=True,
-    )
-    os.close(terminal)
-    seen = b""
-    try:
+    size = {"COLUMNS": "100", "LINES": "30"}
+    streams = {"stdin": terminal, "stdout": terminal, "stderr": terminal}
+    with started(folder, words, env=size | dict(env or {}), **streams) as process:
+        os.close(terminal)
+        seen = b""
         while not (closed_after and closed_after.encode() in seen):
             assert select.select([screen], [], [], LIMIT)[0], f"silent for too long after {seen[-500:]!r}"
             try:
@@ -141,13 +138,27 @@ def in_terminal(
                 break
             seen += chunk
         os.close(screen)
-        return Ended(process.wait(LIMIT), seen.decode(), "", folder)
-    finally:
-        process.kill()
-        process.wait()
+        return Ended(process.wait(), seen.decode(), "", folder)
 
 
 def hidden(text: str, allowed: str = "\n") -> set[str]:
     """The characters of `text` that could move a cursor, turn the writing or show nothing."""
     classes = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
     return {ch for ch in text if ch not in allowed and unicodedata.category(ch) in classes}
+
+
+Cases = dict[str, Callable[[Path], Ended]]
+"""Processes by name, each from its start in a folder to its end."""
+
+
+class Started:
+    """Cases that run side by side, each in a folder of its own."""
+
+    def __init__(self, pool: ThreadPoolExecutor, folder: Path, cases: Cases) -> None:
+        self._ends: dict[str, Future[Ended]] = {
+            name: pool.submit(case, folder / name.replace(" ", "-")) for name, case in cases.items()
+        }
+
+    def __getitem__(self, name: str) -> Ended:
+        """The end of one of them, waited for."""
+        return self._ends[name].result()

@@ -8,12 +8,12 @@ import subprocess
 import sys
 import types
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Cases, Started
-from program import ENDLESS, PROGRAM, SHORT, Ended, finish, hidden, in_terminal, run, run_python, signalled, start
+from program import ENDLESS, PROGRAM, SHORT, Cases, Ended, Started, finish, hidden, in_terminal, run, signalled, started
 
 from tui_trainer import cli, errors
 from tui_trainer.run.folder import RunFolder
@@ -27,46 +27,26 @@ catalog.SYSTEM_FOLDER = Path("nowhere")
 FashionMNIST.mirrors = ["http://127.0.0.1:9/"]
 cli.main(sys.argv[1:])
 """
+NOWHERE = [sys.executable, "-c", UNREACHABLE]
 """The program on a machine that has no FashionMNIST and no network."""
 
 UNNAMED = ["--no-ui", "--device", "cpu", "--name", "it", "--epochs", "1", "--limit-train-batches", "2"]
 
 
-def under_nohup(folder: Path) -> Ended:
-    """A run that a SIGHUP reaches though it was started to outlive one."""
-    process = start(folder, [*SHORT, "--json"], ["nohup", *PROGRAM])
-    assert process.stdout
-    while "BatchTrained" not in (line := process.stdout.readline()):
-        assert line
-    process.send_signal(signal.SIGHUP)
-    return finish(process, folder)
-
-
 def put_to_sleep(folder: Path) -> Ended:
-    """A run that is stopped (Ctrl-Z) in its first epoch and continued; `err` tells who held its folder meanwhile."""
-    process = start(folder, [*SHORT, "--json"])
-    assert process.stdout
-    while "BatchTrained" not in (line := process.stdout.readline()):
-        assert line
-    process.send_signal(signal.SIGSTOP)
-    os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
-    held = RunFolder(folder / "runs" / "it").is_held()
-    process.send_signal(signal.SIGCONT)
-    ended = finish(process, folder)
-    return Ended(ended.code, ended.out, f"held: {held}", folder)
-
-
-def asked_to_save(folder: Path) -> Ended:
-    """A run that is sent SIGUSR1 in its first epoch, and SIGTERM when it has saved and gone on."""
-    process = start(folder, [*ENDLESS, "--json", "--log-interval", "1"])
-    assert process.stdout
-    waits_for = ["BatchTrained", "CheckpointSaved", "BatchTrained"]
-    while waits_for and (line := process.stdout.readline()):
-        if waits_for[0] in line:
-            del waits_for[0]
-            process.send_signal(signal.SIGUSR1 if len(waits_for) == 2 else 0)
-    process.send_signal(signal.SIGTERM)
-    return finish(process, folder)
+    """A run that is stopped in its first epoch and then continued; `err` tells if its folder was held meanwhile."""
+    with started(folder, [*ENDLESS, "--json"]) as process:
+        assert process.stdout
+        while "BatchTrained" not in (line := process.stdout.readline()):
+            assert line
+        process.send_signal(signal.SIGSTOP)
+        os.waitpid(process.pid, os.WUNTRACED)
+        held = RunFolder(folder / "runs" / "it").is_held()
+        process.send_signal(signal.SIGCONT)
+        while "EpochEnded" not in (line := process.stdout.readline()):
+            assert line
+        process.send_signal(signal.SIGTERM)
+        return replace(finish(process, folder), err=f"held: {held}")
 
 
 STUCK = """
@@ -86,28 +66,36 @@ cli.main(sys.argv[1:])
 
 def interrupted_twice(folder: Path) -> Ended:
     """A stuck run, and somebody who presses Ctrl-C, reads the answer, and presses it again."""
-    process = start(folder, [*ENDLESS, "--json"], [sys.executable, "-c", STUCK])
-    assert process.stdout and process.stderr
-    while "device" not in (line := process.stdout.readline()):
-        assert line
-    process.send_signal(signal.SIGINT)
-    while "again ends at once" not in (line := process.stderr.readline()):
-        assert line
-    process.send_signal(signal.SIGINT)
-    return finish(process, folder)
+    with started(folder, [*ENDLESS, "--json"], [sys.executable, "-c", STUCK]) as process:
+        assert process.stdout and process.stderr
+        while "device" not in (line := process.stdout.readline()):
+            assert line
+        process.send_signal(signal.SIGINT)
+        while "again ends at once" not in (line := process.stderr.readline()):
+            assert line
+        process.send_signal(signal.SIGINT)
+        return finish(process, folder)
 
 
 CASES: Cases = {
-    "SIGINT": lambda folder: signalled(folder, signal.SIGINT),
-    "SIGTERM": lambda folder: signalled(folder, signal.SIGTERM),
-    "SIGHUP": lambda folder: signalled(folder, signal.SIGHUP),
+    "SIGINT": lambda folder: signalled(folder, ("BatchTrained", signal.SIGINT)),
+    "SIGTERM": lambda folder: signalled(folder, ("BatchTrained", signal.SIGTERM)),
+    "SIGHUP": lambda folder: signalled(folder, ("BatchTrained", signal.SIGHUP)),
     "SIGINT twice": interrupted_twice,
     "terminal closed": lambda folder: in_terminal(folder, *ENDLESS, closed_after=" 1/1000 "),
-    "nohup": under_nohup,
+    "nohup": lambda folder: signalled(
+        folder, ("BatchTrained", signal.SIGHUP), ("EpochEnded", signal.SIGTERM), command=["nohup", *PROGRAM]
+    ),
     "put to sleep": put_to_sleep,
-    "SIGUSR1": asked_to_save,
-    "no data": lambda folder: run_python(folder, UNREACHABLE, *UNNAMED, "--dataset", "fashion-mnist"),
-    "no data, none named": lambda folder: run_python(folder, UNREACHABLE, *UNNAMED),
+    "SIGUSR1": lambda folder: signalled(
+        folder,
+        ("BatchTrained", signal.SIGUSR1),
+        ("CheckpointSaved", signal.SIGCONT),  # does nothing
+        ("BatchTrained", signal.SIGTERM),
+        words=[*ENDLESS, "--log-interval", "1"],
+    ),
+    "no data": lambda folder: run(folder, *UNNAMED, "--dataset", "fashion-mnist", command=NOWHERE),
+    "no data, none named": lambda folder: run(folder, *UNNAMED, command=NOWHERE),
     "diverged": lambda folder: run(folder, *SHORT, "--optimizer", "sgd", "--lr", "1e6"),
     "no device": lambda folder: run(folder, *UNNAMED[:1], *UNNAMED[3:], "--device", "cuda:999"),
     "no terminal": lambda folder: run(folder),
@@ -150,12 +138,15 @@ def test_a_closed_terminal_saves_and_ends_129(ended: Started) -> None:
 
 
 def test_nohup_is_respected(ended: Started) -> None:
-    assert (ended["nohup"].code, last_event(ended["nohup"])["reason"]) == (0, "finished")
+    end = ended["nohup"]
+    assert end.code == 143
+    assert "EpochEnded" in end.journal
 
 
 def test_a_run_that_was_put_to_sleep_keeps_its_lock_and_goes_on(ended: Started) -> None:
     end = ended["put to sleep"]
-    assert (end.code, end.err, last_event(end)["reason"]) == (0, "held: True", "finished")
+    assert (end.code, end.err) == (143, "held: True")
+    assert '"EpochEnded"' in end.journal
 
 
 def test_sigusr1_saves_and_training_goes_on(ended: Started) -> None:
@@ -247,23 +238,26 @@ def test_2_without_a_terminal_the_message_names_no_ui(ended: Started, case: str)
             "--preset: must be one of tutorial, quick; found 'tutoral'. Did you mean tutorial?\n",
         ),
         (["--config", "none.toml"], "settings file none.toml: there is no such file\n"),
-        (["--output-dir", "~nobody-here/x"], None),
-        (["--data-dir", "~nobody-here"], None),
         (["atach"], "atach: there is no such command. Did you mean attach?\n"),
         (["attach", "a", "b"], "b: one word too many.\n"),
         (["attach"], "There is no run 'last': runs holds no runs. Start one with: tui-trainer\n"),
         (["attach", "--output-dir", "x"], "There is no run 'last': x holds no runs. Start one with: tui-trainer\n"),
-        (["attach", "~nobody-here/x"], None),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_2_what_cannot_be_done_as_typed_is_a_sentence_and_leaves_nothing_behind(
-    end: Any, own_folder: Path, words: list[str], sentence: str | None
+    end: Any, own_folder: Path, words: list[str], sentence: str
 ) -> None:
     done = end(*words) if words[0] in ("attach", "--json") else end("--no-ui", *words)
-    assert done.code == 2
-    assert done.out == ""
-    assert done.err == (sentence or done.err) != ""
+    assert (done.code, done.out, done.err) == (2, "", sentence)
+    assert not list(own_folder.iterdir())
+
+
+@pytest.mark.parametrize("words", [["--no-ui", "--output-dir"], ["--no-ui", "--data-dir"], ["attach"]], ids=" ".join)
+def test_2_a_home_folder_of_nobody_is_a_sentence(end: Any, own_folder: Path, words: list[str]) -> None:
+    done = end(*words, "~nobody-here/x")
+    assert (done.code, done.out) == (2, "")
+    assert "~nobody-here/x" in done.err
     assert not list(own_folder.iterdir())
 
 
@@ -375,11 +369,11 @@ def test_what_does_not_train_imports_neither_torch_nor_the_screens(words: list[s
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["--print-config"]], ids=" ".join)
 def test_a_reader_that_has_gone_is_no_fault(tmp_path: Path, words: list[str]) -> None:
     """As in `tui-trainer --help | true`."""
-    process = start(tmp_path, words)
-    assert process.stdout
-    process.stdout.close()
-    process.stdout = None
-    end = finish(process, tmp_path)
+    with started(tmp_path, words) as process:
+        assert process.stdout
+        process.stdout.close()
+        process.stdout = None
+        end = finish(process, tmp_path)
     assert (end.code, end.err) == (0, "")
 
 

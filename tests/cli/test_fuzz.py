@@ -76,7 +76,7 @@ def harmless(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("harmless")
 @hypothesis.given(words)
-@hypothesis.settings(FUZZ, max_examples=700)
+@hypothesis.settings(FUZZ, max_examples=500)
 def test_any_words_end_with_0_or_with_2_and_a_sentence(own_folder: Path, words: list[str]) -> None:
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as end:

@@ -11,8 +11,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import pyte
 import pytest
-from conftest import Cases, Started
-from program import MINI, SHORT, finish, hidden, in_terminal, run, start
+from program import MINI, SHORT, Cases, Ended, Started, finish, hidden, in_terminal, run, started
 
 from tui_trainer.run import events
 from tui_trainer.run.events import Event, from_json
@@ -21,17 +20,23 @@ from tui_trainer.run.runs import RecordedRun
 from tui_trainer.run.state import RunState
 
 
-def with_a_reader_that_leaves(folder: Path, *words: str, both: bool = False) -> Any:
-    """The program in a pipe whose reader goes after the first line, on stderr too when `both`."""
-    process = start(folder, [*SHORT, *words])
-    assert process.stdout and process.stderr
-    if both:
-        process.stderr.close()
-    process.stdout.readline()
-    process.stdout.close()
-    process.stdout = None
-    process.stderr = None if both else process.stderr
-    return finish(process, folder)
+def with_readers_that_leave(folder: Path, *words: str, both: bool = False) -> Ended:
+    """The program in a pipe whose reader goes after the first line; the reader of stderr never came when `both`."""
+    with started(folder, [*SHORT, *words]) as process:
+        assert process.stdout and process.stderr
+        if both:
+            process.stderr.close()
+            process.stderr = None
+        process.stdout.readline()
+        process.stdout.close()
+        process.stdout = None
+        return finish(process, folder)
+
+
+def with_a_full_disk(folder: Path) -> Ended:
+    """The program with its stdout in a file on a disk that is full."""
+    with open("/dev/full", "wb") as full, started(folder, SHORT, stdout=full.fileno()) as process:
+        return finish(process, folder)
 
 
 CASES: Cases = {
@@ -41,10 +46,10 @@ CASES: Cases = {
     "terminal": lambda folder: in_terminal(folder, *MINI, "--epochs", "2"),
     "no colour": lambda folder: in_terminal(folder, *SHORT, env={"NO_COLOR": "1"}),
     "dumb": lambda folder: in_terminal(folder, *SHORT, env={"TERM": "dumb"}),
-    "reader gone": with_a_reader_that_leaves,
-    "reader of json gone": lambda folder: with_a_reader_that_leaves(folder, "--json"),
-    "both readers gone": lambda folder: with_a_reader_that_leaves(folder, both=True),
-    "stdout full": lambda folder: run(folder, *SHORT, stdout="/dev/full"),
+    "reader gone": with_readers_that_leave,
+    "reader of json gone": lambda folder: with_readers_that_leave(folder, "--json"),
+    "both readers gone": lambda folder: with_readers_that_leave(folder, both=True),
+    "stdout full": with_a_full_disk,
     "tutorial": lambda folder: run(folder, *MINI, "--preset", "tutorial", "--limit-train-batches", "2"),
 }
 
@@ -234,8 +239,10 @@ def test_a_dumb_terminal_gets_plain_lines(ended: Started) -> None:
 
 @pytest.mark.parametrize("case", ["reader gone", "reader of json gone", "both readers gone", "stdout full"])
 def test_training_goes_on_to_the_end_when_nobody_takes_its_output(ended: Started, case: str) -> None:
+    if case == "stdout full" and not Path("/dev/full").exists():
+        pytest.skip("only Linux has /dev/full")
     last = json.loads(ended[case].journal.splitlines()[-1])
-    assert (last["event"], last["reason"]) == ("RunEnded", "finished")
+    assert (last["event"], last.get("reason")) == ("RunEnded", "finished")
     assert ended[case].code == 0
-    assert "Traceback" not in (ended[case].err or "")
+    assert "Traceback" not in ended[case].err
     assert (ended[case].run / "checkpoints" / "best.pt").is_file()

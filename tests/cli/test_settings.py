@@ -241,28 +241,25 @@ def test_a_value_of_another_type_is_told_the_type_that_is_wanted(name: str) -> N
         assert f"must be {wanted}" in (check(name, value, text=False)[1] or "accepted"), value
 
 
-@every_setting
+@pytest.mark.parametrize("name", [name for name in FIELDS if kind(name) in ("int", "float")])
 def test_limits_hold_to_the_last_digit_and_no_number_is_without_them(name: str) -> None:
-    if kind(name) not in ("int", "float"):
-        pytest.skip("not a number")
-    limits = FIELDS[name].metadata
-    inside, outside = [], []
-    for limit in limits:
+    inside: list[float] = []
+    outside: list[float] = []
+    for limit in FIELDS[name].metadata:
         match limit:
             case Ge(edge) | Le(edge):
+                away = -1 if isinstance(limit, Ge) else 1
                 inside.append(edge)
-                down = isinstance(limit, Ge)
-                next_int = edge - 1 if down else edge + 1
-                next_float = math.nextafter(edge, -math.inf if down else math.inf)
-                outside.append(next_int if kind(name) == "int" else next_float)
+                outside.append(edge + away if kind(name) == "int" else math.nextafter(edge, away * math.inf))
             case Gt(edge) | Lt(edge):
+                inward = 1 if isinstance(limit, Gt) else -1
+                inside.append(math.nextafter(edge, inward * math.inf))
                 outside.append(edge)
-                inside.append(math.nextafter(edge, math.inf if isinstance(limit, Gt) else -math.inf))
     assert len(inside) == 2
-    assert [check(name, value, text=False)[1] for value in inside] == [None, None]
-    assert [check(name, str(value), text=True)[1] for value in inside] == [None, None]
-    assert all(check(name, value, text=False)[1] for value in outside)
-    assert all(check(name, str(value), text=True)[1] for value in outside)
+    for value in inside:
+        assert check(name, value, text=False) == check(name, str(value), text=True) == (value, None)
+    for value in outside:
+        assert check(name, value, text=False)[1] and check(name, str(value), text=True)[1]
 
 
 @pytest.mark.parametrize("word", ["none", "None", "NONE"])
@@ -442,24 +439,19 @@ def test_problems_of_several_files_are_told_together(own_folder: Path) -> None:
 # --- presets, and settings given back ---
 
 
-def test_the_tutorial_preset_is_the_tutorials_script_whatever_a_file_says() -> None:
-    lively = {name: other(name) for name in FIELDS} | {"optimizer": "rmsprop"}
-    for sources in ([preset("tutorial")], [Source("my.toml", lively), preset("tutorial")]):
-        s = resolve(sources).settings
-        assert (s.model, s.loss, s.optimizer, s.lr, s.epochs, s.batch_size) == (
-            "mlp",
-            "cross_entropy",
-            "sgd",
-            1e-3,
-            5,
-            64,
-        )
-        assert (s.valid_fraction, s.scheduler, s.nesterov) == (0, "none", False)
-        extras = (s.momentum, s.weight_decay, s.clip_grad, s.label_smoothing, s.warmup_epochs, s.min_lr, s.min_delta)
-        assert set(extras) == {0}
-        limits = (s.patience, s.max_steps, s.max_time, s.limit_train_batches, s.overfit_batches)
-        assert set(limits) == {0}
-        assert (s.grad_accum_steps, s.val_interval) == (1, 1)
+TUTORIAL = {"model": "mlp", "loss": "cross_entropy", "optimizer": "sgd", "lr": 1e-3, "epochs": 5, "batch_size": 64}
+EXTRAS = (
+    *("valid_fraction", "momentum", "weight_decay", "clip_grad", "label_smoothing", "warmup_epochs", "min_lr"),
+    *("min_delta", "patience", "max_steps", "max_time", "limit_train_batches", "overfit_batches"),
+)
+BARE = dict.fromkeys(EXTRAS, 0) | {"scheduler": "none", "nesterov": False, "grad_accum_steps": 1, "val_interval": 1}
+
+
+def test_the_tutorial_preset_is_the_tutorials_script_and_nothing_more_whatever_a_file_says() -> None:
+    lively = Source("my.toml", {name: other(name) for name in FIELDS} | {"optimizer": "rmsprop"})
+    for sources in ([preset("tutorial")], [lively, preset("tutorial")]):
+        settings = resolve(sources).settings
+        assert {name: getattr(settings, name) for name in TUTORIAL | BARE} == TUTORIAL | BARE
 
 
 def test_a_flag_beside_a_preset_wins() -> None:

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical, VerticalScroll
@@ -37,10 +37,10 @@ class Ask(ModalScreen[str | None]):
                 for value, words in self._answers.items():
                     yield Button(Content(f"{value[0]}  {words}"), id=value, compact=True)
 
-    def on_key(self, event: object) -> None:
-        key = getattr(event, "key", "")
+    def on_key(self, event: events.Key) -> None:
         for value in self._answers:
-            if key == value[0]:
+            if event.key == value[0]:
+                event.stop()  # the screen beneath must not hear it too
                 self.dismiss(value)
 
     @on(Button.Pressed)
