@@ -79,7 +79,7 @@ class RunFolder:
         fd = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _lock_at_once(fd)
             except OSError as error:
                 if error.errno not in (errno.EACCES, errno.EAGAIN):
                     raise FolderError(
@@ -133,6 +133,18 @@ class RunFolder:
         """Append to log.txt, where tracebacks go. A full disk is no reason to fail."""
         with contextlib.suppress(OSError), self.log.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text.rstrip("\n") + "\n")
+
+
+def _lock_at_once(fd: int) -> None:
+    """Take the lock or raise OSError. A viewer that asks `is_held` has it for a moment, hence more than one try."""
+    for attempt in range(5):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except OSError:
+            if attempt == 4:
+                raise
+            time.sleep(0.02)
 
 
 def provenance() -> dict[str, object]:

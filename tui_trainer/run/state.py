@@ -21,7 +21,7 @@ from tui_trainer.run.events import (
 from tui_trainer.text import fixed, number, percent, size
 
 ENDINGS = ("finished", "out_of_patience", "stopped", "interrupted", "diverged", "failed")
-_BUSY = {"validation": "validating", "test": "testing", "stop": "stopping"}
+_PHASES = {"validation": "validating", "test": "testing", "stop": "stopping"}
 
 
 @dataclass(slots=True)
@@ -98,8 +98,11 @@ class LogRow:
 class RunState:
     """A run as its viewers see it. `apply` every event once, in order."""
 
-    status: str = "preparing"
-    """preparing, training, validating, testing, paused, stopping, one of `ENDINGS`, or lost."""
+    phase: str = "preparing"
+    """preparing, training, validating, testing, stopping or over."""
+    paused: bool = False
+    lost: bool = False
+    """Nobody trains any more, and nobody said goodbye."""
     activity: str = ""
     """What is being prepared, while something is."""
     settings: dict[str, Any] = field(default_factory=dict)
@@ -151,17 +154,13 @@ class RunState:
     """By path, oldest first."""
     log: deque[LogRow] = field(default_factory=lambda: deque(maxlen=500))
     ended: RunEnded | None = None
-    _before: str = "training"
-    """The status that a pause or a preparation interrupts."""
 
     def apply(self, event: Event) -> None:
         """Take in one event."""
         match event:
             case Preparing():
-                if self.status not in ("preparing", "validating", "testing", "stopping", "paused"):
-                    self._before = self.status
                 self.activity = event.what
-                self.status = _BUSY.get(event.what, "preparing" if not self.settings else self.status)
+                self.phase = _PHASES.get(event.what, self.phase)
             case RunStarted():
                 self._start(event)
             case BatchTrained():
@@ -176,12 +175,10 @@ class RunState:
                 self._note(event, "info", f"learning rate {number(self.lr)} → {number(event.lr)} ({event.by})")
                 self.lr = event.lr
             case RunPaused():
-                if self.status != "paused":
-                    self._before = self.status
-                self.status = "paused"
+                self.paused = True
                 self._note(event, "warning", "paused")
             case RunResumed():
-                self.status = self._before
+                self.paused = False
                 self._note(event, "info", "carries on")
             case Warned():
                 self._note(event, "warning", event.text)
@@ -189,9 +186,18 @@ class RunState:
                 self._end(event)
 
     @property
+    def status(self) -> str:
+        """preparing, training, validating, testing, paused, stopping, one of `ENDINGS`, or lost."""
+        if self.ended is not None:
+            return self.ended.reason
+        if self.lost:
+            return "lost"
+        return "paused" if self.paused and self.phase != "stopping" else self.phase
+
+    @property
     def is_over(self) -> bool:
         """True when no further event will come."""
-        return self.ended is not None or self.status == "lost"
+        return self.ended is not None or self.lost
 
     @property
     def total_epochs(self) -> int:
@@ -200,7 +206,7 @@ class RunState:
     def lose(self) -> None:
         """The run has neither ended nor anybody who trains it."""
         if self.ended is None:
-            self.status = "lost"
+            self.lost = True
 
     # --- time ---
 
@@ -231,17 +237,18 @@ class RunState:
     # --- folding, event by event ---
 
     def _start(self, event: RunStarted) -> None:
-        self.status, self.activity = "training", "first step"
+        self.phase, self.activity = "training", "first step"
         self.settings, self.classes, self.layers = event.settings, event.classes, event.layers
         self.train_examples, self.valid_examples = event.train_examples, event.valid_examples
         self.test_examples, self.parameters = event.test_examples, event.parameters
         self.device, self.data, self.resumed_from = event.device, event.data, event.resumed_from
         self.lr = float(event.settings.get("lr", 0)) or None
         self.ended, self.examples_per_second = None, None
+        self.paused = self.lost = False
         self._note(event, "info", f"started on {event.device}, {event.data}")
 
     def _train(self, event: BatchTrained) -> None:
-        self.status, self.activity = "training", ""
+        self.phase, self.activity = "training", ""
         self.epoch, self.batch, self.batches, self.step = event.epoch, event.batch, event.batches, event.step
         self.loss, self.lr, self.data_wait = event.loss, event.lr, event.data_wait
         self.grad_norm = event.grad_norm if event.grad_norm is not None else self.grad_norm
@@ -255,7 +262,7 @@ class RunState:
             self.recent.append(event.loss)
 
     def _evaluate(self, event: Evaluated) -> None:
-        self.status, self.activity = "training", ""
+        self.phase, self.activity = "training", ""
         self.evaluation = event
         if event.split == "test":
             self.test = event
@@ -300,7 +307,7 @@ class RunState:
         self._note(event, level, f"saved {event.kind} checkpoint, {size(event.bytes)} in {1000 * event.seconds:.0f} ms")
 
     def _end(self, event: RunEnded) -> None:
-        self.status, self.activity, self.ended = event.reason, "", event
+        self.phase, self.paused, self.activity, self.ended = "over", False, "", event
         self.elapsed = event.seconds
         text = {
             "finished": "finished",

@@ -129,9 +129,11 @@ def obey(course: Course) -> Iterator[Event]:
     Raises:
         Stopped: the run should end here.
     """
-    paused = False
+    paused, since = False, time.monotonic()
     while command := course.inbox.wait() if paused else course.inbox.take():
-        began = time.monotonic()
+        now = time.monotonic()
+        course.leave_out(now - since, of_epoch=paused)
+        since = now
         match command:
             case commands.Stop():
                 raise Stopped(command)
@@ -154,7 +156,9 @@ def obey(course: Course) -> Iterator[Event]:
             case commands.SetLearningRate(lr):
                 course.schedule.set_lr(lr, course.step.updates)
                 yield LearningRateChanged(lr=lr, by="you")
-        course.leave_out(time.monotonic() - began, of_epoch=False)
+        now = time.monotonic()
+        course.leave_out(now - since, of_epoch=False)
+        since = now
 
 
 def prepare(settings: Settings, inbox: Inbox, folder: Path | None) -> Generator[Event, None, Course]:

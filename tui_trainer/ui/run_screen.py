@@ -114,15 +114,16 @@ class RunScreen(Screen[None]):
             if isinstance(event, RunEnded):
                 self._stopping = False
         self._heard = time.monotonic()
-        if self._stopping and self.state.status in ("training", "validating"):
-            self.state.status = "stopping"
+        if self._stopping and not self.state.is_over:
+            self.state.phase = "stopping"
         if urgent:
             self._refresh_lines()
         if self.state.is_over:
             self._refresh_panels()
 
     def _tick(self) -> None:
-        if not self.feed.thread.is_alive() and not self.state.is_over and not self.feed.take():
+        if not self.feed.thread.is_alive() and not self.state.is_over:
+            self.fold()  # what it said last
             self.state.lose()
             self._refresh_lines()
             self._refresh_panels()
@@ -311,7 +312,7 @@ class RunScreen(Screen[None]):
         if not self.why_not("stop"):
             self.run_.send(command)
             self._stopping = True
-            self.state.status = "stopping"
+            self.state.phase = "stopping"
             self._refresh_lines()
 
     def action_quit_run(self) -> None:
