@@ -54,9 +54,13 @@ class LockedError(TrainerError):
 
 
 class DivergedError(TrainerError):
-    """A loss that is not finite."""
+    """A loss or a weight that is not finite."""
 
     exit_code = 8
+
+    def __init__(self, message: str, *, step_taken: bool = False) -> None:
+        super().__init__(message)
+        self.step_taken = step_taken
 
 
 class DeviceError(TrainerError):

@@ -28,7 +28,7 @@ def lr_factor(settings: Settings, update: int, updates_per_epoch: int) -> float:
             first, last = 1 / 25, 1 / 25e4
             if update <= peak:
                 return first + (1 - first) * (1 - math.cos(math.pi * update / peak)) / 2
-            done = min(1.0, (update - peak) / max(1.0, total - 1 - peak))
+            done = min(1.0, (update - peak) / (total - 1 - peak))
             return max(lowest, last + (1 - last) * (1 + math.cos(math.pi * done)) / 2)
         case _:
             return 1.0

@@ -251,7 +251,7 @@ class Settings(BaseModel):
         0, "run", "Save every", "Keep a checkpoint of its own every this many epochs; 0 is off.", ge=0, le=1_000_000
     )
     save_top_k: int = _setting(
-        1, "run", "Keep best", "Best epochs to keep; beyond the first as epoch-N.pt.", ge=1, le=1000
+        1, "run", "Keep best", "Best epochs to keep: one as best.pt; of several each also as epoch-N.pt.", ge=1, le=1000
     )
     log_interval: int = _setting(
         0,

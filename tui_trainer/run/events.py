@@ -193,7 +193,10 @@ def from_json(line: str | bytes) -> Event | None:
     Raises:
         ValueError: the line is not an event: torn, not JSON, or with fields missing or of the wrong type.
     """
-    values = json.loads(line)
+    try:
+        values = json.loads(line)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
     if not isinstance(values, dict):
         raise ValueError("not a JSON object")
     kind = KINDS.get(str(values.pop("event", None)))
@@ -202,7 +205,7 @@ def from_json(line: str | bytes) -> Event | None:
     hints = _HINTS[kind]
     try:
         return kind(**{name: _typed(values[name], hints[name]) for name in hints if name in values})
-    except TypeError as error:
+    except (TypeError, OverflowError) as error:
         raise ValueError(f"{kind.__name__}: {error}") from None
 
 

@@ -76,7 +76,10 @@ class RunFolder:
         Raises:
             LockedError: another process trains here; the message names it.
         """
-        fd = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fd = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise FolderError(f"The run folder {clean(self.path)} cannot be locked: {error.strerror}.") from None
         try:
             try:
                 _lock_at_once(fd)

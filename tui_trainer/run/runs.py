@@ -1,5 +1,6 @@
 """A run as a face sees it: events to iterate and commands to send, whether it trains here or is read from disk."""
 
+import contextlib
 import random
 import time
 import traceback
@@ -7,13 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from tui_trainer.errors import TrainerError
+from tui_trainer.errors import FolderError, TrainerError
 from tui_trainer.run.commands import Command, Inbox
 from tui_trainer.run.events import Event, Preparing, RunEnded, RunStarted
 from tui_trainer.run.folder import RunFolder, provenance
 from tui_trainer.run.journal import Journal, follow, read
 from tui_trainer.run.state import RunState
 from tui_trainer.settings import Settings
+from tui_trainer.text import clean
 
 
 class Run(Protocol):
@@ -61,16 +63,23 @@ class LocalRun:
         folder = self._folder = RunFolder.create(self.settings)
         with folder.lock():
             made_by = provenance()
-            folder.write_manifest(self.settings, made_by)
-            journal = Journal(folder.journal)
+            try:
+                folder.write_manifest(self.settings, made_by)
+                journal = Journal(folder.journal)
+            except OSError as error:
+                raise FolderError(
+                    f"The run folder {clean(folder.path)} cannot be written: {error.strerror}. Nothing was trained."
+                ) from error
             try:
                 for event in self._guarded(folder):
                     warning = journal.append(event)
                     if isinstance(event, RunStarted):
                         used = self.settings.model_copy(update={"dataset": event.settings["dataset"]})
-                        folder.write_manifest(used, made_by | {"device": event.device, "data": event.data})
+                        with contextlib.suppress(OSError):  # a full disk is no reason to stop; checkpoints will say so
+                            folder.write_manifest(used, made_by | {"device": event.device, "data": event.data})
                     yield event
                     if warning:
+                        journal.append(warning)
                         yield warning
             finally:
                 journal.close()
@@ -126,10 +135,7 @@ class RecordedRun:
         with self._path.open("rb") as file:
             while not self._closed:
                 held = self.folder.is_held()  # asked before reading: what is written until it lets go is then seen
-                for event in follow(file):
-                    yield event
-                    if isinstance(event, RunEnded) and not held:
-                        return
+                yield from follow(file)
                 if not held:
                     return
                 time.sleep(self.POLL)

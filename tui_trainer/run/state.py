@@ -100,7 +100,8 @@ class RunState:
 
     phase: str = "preparing"
     """preparing, training, validating, testing, stopping or over."""
-    paused: bool = False
+    paused_in: str = ""
+    """The phase that a pause interrupts; empty while the run is not paused."""
     lost: bool = False
     """Nobody trains any more, and nobody said goodbye."""
     activity: str = ""
@@ -175,10 +176,10 @@ class RunState:
                 self._note(event, "info", f"learning rate {number(self.lr)} → {number(event.lr)} ({event.by})")
                 self.lr = event.lr
             case RunPaused():
-                self.paused = True
+                self.paused_in = self.phase
                 self._note(event, "warning", "paused")
             case RunResumed():
-                self.paused = False
+                self.paused_in = ""
                 self._note(event, "info", "carries on")
             case Warned():
                 self._note(event, "warning", event.text)
@@ -192,7 +193,7 @@ class RunState:
             return self.ended.reason
         if self.lost:
             return "lost"
-        return "paused" if self.paused and self.phase != "stopping" else self.phase
+        return "paused" if self.paused_in == self.phase else self.phase
 
     @property
     def is_over(self) -> bool:
@@ -225,6 +226,8 @@ class RunState:
             epoch += validation if self.epoch % interval == 0 or self.epoch == self.total_epochs else 0
         more = max(0, self.total_epochs - self.epoch)
         validated = self.total_epochs // interval - self.epoch // interval
+        if more and self.total_epochs % interval:
+            validated += 1  # the last epoch is always validated
         run = epoch + more * self.batches * batch_seconds + max(0, validated) * validation
         if self.test_examples and self.valid_examples:
             run += validation * self.test_examples / self.valid_examples
@@ -244,7 +247,7 @@ class RunState:
         self.device, self.data, self.resumed_from = event.device, event.data, event.resumed_from
         self.lr = float(event.settings.get("lr", 0)) or None
         self.ended, self.examples_per_second = None, None
-        self.paused = self.lost = False
+        self.paused_in, self.lost = "", False
         self._note(event, "info", f"started on {event.device}, {event.data}")
 
     def _train(self, event: BatchTrained) -> None:
@@ -262,7 +265,7 @@ class RunState:
             self.recent.append(event.loss)
 
     def _evaluate(self, event: Evaluated) -> None:
-        self.phase, self.activity = "training", ""
+        self.phase, self.activity = self.paused_in or "training", ""
         self.evaluation = event
         if event.split == "test":
             self.test = event
@@ -307,7 +310,7 @@ class RunState:
         self._note(event, level, f"saved {event.kind} checkpoint, {size(event.bytes)} in {1000 * event.seconds:.0f} ms")
 
     def _end(self, event: RunEnded) -> None:
-        self.phase, self.paused, self.activity, self.ended = "over", False, "", event
+        self.phase, self.paused_in, self.activity, self.ended = "over", "", "", event
         self.elapsed = event.seconds
         text = {
             "finished": "finished",

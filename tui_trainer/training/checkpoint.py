@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import shutil
 import time
 import uuid
 import zipfile
@@ -35,6 +36,7 @@ def write(packed: bytes, path: Path, *, keep: str | None = None) -> None:
         OSError: the disk is full, read-only or gone; the old file is as it was.
     """
     new = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    link = new.with_suffix(".link")
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(fd, "wb") as file:
@@ -42,14 +44,19 @@ def write(packed: bytes, path: Path, *, keep: str | None = None) -> None:
             file.flush()
             os.fsync(file.fileno())
         if keep and path.exists():
-            link = new.with_suffix(".link")
-            os.link(path, link)
+            try:
+                os.link(path, link)
+            except OSError:  # exFAT and many network disks have no hard links
+                shutil.copyfile(path, link)
             os.replace(link, path.with_name(keep))
         os.replace(new, path)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(new)
         raise
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(link)  # it is left when a rename failed, or found the same file under both names
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -82,6 +89,8 @@ def load(path: Path, device: torch.device) -> Checkpoint:
     """
     shown = clean(path)
     try:
+        if path.is_dir():
+            raise CheckpointError(f"{shown} is a folder; give the .pt file inside it.")
         if not path.is_file():
             raise CheckpointError(f"{shown}: there is no such file.")
         packed = path.read_bytes()
@@ -100,11 +109,15 @@ def unpack(packed: bytes, shown: str, device: torch.device) -> Checkpoint:
         raise CheckpointError(f"{shown} is empty; a save was probably cut off. Use an older checkpoint.")
     try:
         with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+            parts = archive.infolist()
             damaged = archive.testzip()  # torch.load itself checks no checksum
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except Exception as error:
         raise CheckpointError(
             f"{shown} is cut short, damaged or not a checkpoint ({len(packed):,} bytes). Use an older one."
         ) from error
+    if any(part.compress_type or part.external_attr & 0x10 for part in parts):
+        # torch inflates what is compressed, however large, and leaves a part marked as a folder unread in memory
+        raise CheckpointError(f"{shown} is packed in a way that tui-trainer never writes; it is refused.")
     if damaged:
         raise CheckpointError(f"{shown} is damaged: {clean(damaged)} fails its checksum. Use an older checkpoint.")
     try:

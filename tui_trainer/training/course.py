@@ -1,6 +1,8 @@
 """Where a run is on its way: its parts, its position, its clock, its best so far, and what of it is saved."""
 
+import copy
 import json
+import math
 import random
 import time
 from collections.abc import Iterator
@@ -62,6 +64,8 @@ class Course:
         self.best: Evaluated | None = None
         self.unimproved = 0
         """Validations since the best one."""
+        self.paused = False
+        """No step is taken until `Continue`."""
         self.measuring = False
         """True while an evaluation is under way, so that another one is not begun inside it."""
         self.ends_epoch = False
@@ -131,7 +135,7 @@ class Course:
         return time.monotonic() - self._epoch_began
 
     def place(self) -> str:
-        return f"epoch {max(1, self.epoch)}, batch {self.batch + 1:,} of {self.batches:,}"
+        return f"epoch {max(1, self.epoch)}, batch {min(self.batch + 1, self.batches):,} of {self.batches:,}"
 
     # --- telling ---
 
@@ -149,7 +153,7 @@ class Course:
         return now - self._mark >= min(1.25, max(0.2, (now - self.began) / 1000))
 
     def is_reported(self) -> bool:
-        return self._reported_at == self.steps
+        return self._reported_at == self.steps or self._examples == 0
 
     def report(self) -> BatchTrained:
         """The batches since the last report, as an event. Waits for the device."""
@@ -236,7 +240,7 @@ class Course:
 
     def _rank(self, result: Evaluated | None) -> tuple[bool, int | None]:
         """Whether this epoch is among the `save_top_k` best, and the epoch whose file it pushes out."""
-        if self.settings.save_top_k == 1 or result is None:
+        if self.settings.save_top_k == 1 or result is None or not math.isfinite(self.monitored(result)):
             return False, None
         sign = 1 if self.settings.monitor == "valid_loss" else -1
         self._top = sorted([*self._top, (sign * self.monitored(result), self.epoch)])
@@ -255,12 +259,13 @@ class Course:
             return
         try:
             gone = self._folder / f"epoch-{dropped}.pt" if dropped else None
-            if gone:
-                gone.unlink(missing_ok=True)
             removed = f"{self._folder.name}/{gone.name}" if gone else None
             path = self._folder / name
-            yield checkpoint.save(packed, path, kind=kind, epoch=self.epoch, step=self.steps, replaces=removed)
+            event = checkpoint.save(packed, path, kind=kind, epoch=self.epoch, step=self.steps, replaces=removed)
             self.saved = True
+            if gone:  # not before its successor is on the disk
+                gone.unlink(missing_ok=True)
+            yield event
         except OSError as error:
             if self.inbox.stop is not None:
                 raise FolderError(
@@ -280,7 +285,7 @@ class Course:
         weights = self.model.state_dict()
         for name, tensor in weights.items():
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-                raise DivergedError(f"The weights {name} are not finite")
+                raise DivergedError(f"The weights {name} are not finite", step_taken=True)
         version, internal, gauss = random.getstate()
         numpy_name, numpy_keys, *numpy_rest = np.random.get_state()
         content: checkpoint.Checkpoint = {
@@ -306,13 +311,14 @@ class Course:
         }
         return checkpoint.pack(content)
 
-    def load_best(self) -> bool:
-        """Put the best epoch's weights into the model; False when there never was one."""
+    def best_model(self) -> nn.Module | None:
+        """A copy of the model with the best epoch's weights; None when there never was one."""
         if self._folder is not None and (path := self._folder / "best.pt").exists():
             weights = checkpoint.load(path, self.device)["model_state_dict"]
         elif self._best_packed is not None:
             weights = checkpoint.unpack(self._best_packed, "the best checkpoint", self.device)["model_state_dict"]
         else:
-            return False
-        self.model.load_state_dict(weights)
-        return True
+            return None
+        model = copy.deepcopy(self.model)
+        model.load_state_dict(weights)
+        return model

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import http.client
 import os
 import shutil
 import urllib.request
@@ -226,7 +227,9 @@ def _fetch(
 ) -> Generator[Event, None, None]:
     """One file of a download, from the first mirror that has it whole."""
     reasons = []
+    before = done
     for mirror in mirrors:
+        done = before
         digest = hashlib.md5(usedforsecurity=False)
         try:
             request = urllib.request.Request(mirror + name, headers={"User-Agent": "tui-trainer"})
@@ -236,7 +239,7 @@ def _fetch(
                     digest.update(chunk)
                     done += len(chunk)
                     yield Preparing(what=f"downloading data: {size(done)} of {size(total)}")
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", None) or error
             reasons.append(f"{mirror}: {clean(getattr(reason, 'strerror', None) or reason, 80)}")
             continue

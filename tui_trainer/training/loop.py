@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from tui_trainer.errors import DeviceError, DivergedError
 from tui_trainer.run import commands
@@ -52,10 +53,14 @@ def train(course: Course) -> Iterator[Event]:
 
 
 @torch.no_grad()
-def evaluate(course: Course, split: str) -> Generator[Event, None, Evaluated]:
+def evaluate(
+    course: Course, split: str, model: nn.Module | None = None, at: Evaluated | None = None
+) -> Generator[Event, None, Evaluated]:
     """The average loss, the accuracy and the confusion counts over `valid` or `test`, without learning from it."""
     yield Preparing(what="test" if split == "test" else "validation")
     began = time.monotonic()
+    model = model or course.model
+    waits = not course.paused  # a measurement asked for in a pause is made in it
     loader = course.test_loader if split == "test" else course.valid_loader
     assert loader is not None
     classes = len(course.splits.classes)
@@ -63,21 +68,21 @@ def evaluate(course: Course, split: str) -> Generator[Event, None, Evaluated]:
     confusion = torch.zeros(classes * classes, dtype=torch.int64, device=course.device)
     examples = 0
     course.measuring = True
-    course.model.eval()
+    model.eval()
     for X, y in loader:
         X, y = X.to(course.device), y.to(course.device)
-        pred = course.model(X)
+        pred = model(X)
         loss_sum += course.loss_function(pred, y) * len(X)
         confusion += torch.bincount(y * classes + pred.argmax(1), minlength=classes * classes)
         examples += len(X)
-        yield from obey(course)
-        course.model.eval()
+        yield from obey(course, waits=waits)
+        model.eval()
     course.measuring = False
     counts = confusion.view(classes, classes).tolist()
     result = Evaluated(
         split=split,
-        epoch=course.epoch,
-        step=course.steps,
+        epoch=at.epoch if at else course.epoch,
+        step=at.step if at else course.steps,
         loss=float(loss_sum) / examples,
         accuracy=sum(counts[i][i] for i in range(classes)) / examples,
         confusion=tuple(tuple(row) for row in counts),
@@ -110,38 +115,30 @@ def epochs(course: Course) -> Generator[Event, None, str]:
             break
     if course.best is None:
         yield Warned(text="there is no best checkpoint: validation was never finite")
-    elif course.splits.test is not None and course.load_best():
-        yield from test(course, course.best)
+    elif course.splits.test is not None and (model := course.best_model()) is not None:
+        yield from evaluate(course, "test", model, course.best)
     return reason
 
 
-def test(course: Course, best: Evaluated) -> Iterator[Event]:
-    """The one measurement on the test split, with the best epoch's weights and under that epoch's number."""
-    epoch, steps = course.epoch, course.steps
-    course.epoch, course.steps = best.epoch, best.step
-    yield from evaluate(course, "test")
-    course.epoch, course.steps = epoch, steps
-
-
-def obey(course: Course) -> Iterator[Event]:
-    """Carry out the commands that have come; while paused, wait for more.
+def obey(course: Course, *, waits: bool = True) -> Iterator[Event]:
+    """Carry out the commands that have come; while paused, wait for more (unless `waits` is False).
 
     Raises:
         Stopped: the run should end here.
     """
-    paused, since = False, time.monotonic()
-    while command := course.inbox.wait() if paused else course.inbox.take():
+    since = time.monotonic()
+    while command := course.inbox.wait() if course.paused and waits else course.inbox.take():
         now = time.monotonic()
-        course.leave_out(now - since, of_epoch=paused)
+        course.leave_out(now - since, of_epoch=course.paused)
         since = now
         match command:
             case commands.Stop():
                 raise Stopped(command)
-            case commands.Pause() if not paused:
-                paused = True
+            case commands.Pause() if not course.paused:
+                course.paused = True
                 yield RunPaused()
-            case commands.Continue() if paused:
-                paused = False
+            case commands.Continue() if course.paused:
+                course.paused = False
                 yield RunResumed()
             case commands.SaveCheckpoint():
                 yield from course.save_now()
@@ -150,10 +147,11 @@ def obey(course: Course) -> Iterator[Event]:
                 course.model.train()
             case commands.EndEpoch() if not course.measuring and course.batch < course.batches:
                 course.ends_epoch = True
-                yield Warned(
-                    text=f"epoch {course.epoch} ends early, after batch {course.batch:,} of {course.batches:,}"
-                )
+                where = f"after batch {course.batch:,} of {course.batches:,}"
+                yield Warned(text=f"epoch {course.epoch} ends early, {where}")
             case commands.SetLearningRate(lr):
+                if not course.is_reported():
+                    yield course.report()  # the batches so far were trained at the old rate
                 course.schedule.set_lr(lr, course.step.updates)
                 yield LearningRateChanged(lr=lr, by="you")
         now = time.monotonic()
@@ -201,31 +199,33 @@ def fit(settings: Settings, inbox: Inbox, folder: Path | None = None) -> Iterato
     """
     began, course = time.monotonic(), None
     try:
-        course = yield from prepare(settings, inbox, folder)
-        yield course.started()
-        reason = yield from epochs(course)
-        yield course.ended(reason)
-    except Stopped as stopped:
-        reason, code = ("interrupted", 128 + stopped.signal) if stopped.signal else ("stopped", 0)
-        if course is None:
-            yield RunEnded(
-                reason=reason,
-                error=None,
-                exit_code=code,
-                best_epoch=None,
-                best_loss=None,
-                best_accuracy=None,
-                seconds=time.monotonic() - began,
-            )
-        else:
-            yield Preparing(what="stop")
-            if stopped.save:
-                yield from course.save_now()
-            yield course.ended(reason, exit_code=code)
+        try:
+            course = yield from prepare(settings, inbox, folder)
+            yield course.started()
+            reason = yield from epochs(course)
+            yield course.ended(reason)
+        except Stopped as stopped:
+            reason, code = ("interrupted", 128 + stopped.signal) if stopped.signal else ("stopped", 0)
+            if course is None:
+                yield RunEnded(
+                    reason=reason,
+                    error=None,
+                    exit_code=code,
+                    best_epoch=None,
+                    best_loss=None,
+                    best_accuracy=None,
+                    seconds=time.monotonic() - began,
+                )
+            else:
+                yield Preparing(what="stop")
+                if stopped.save:
+                    yield from course.save_now()
+                yield course.ended(reason, exit_code=code)
     except DivergedError as error:
         assert course is not None
         kept = "The checkpoints from before are kept." if course.saved else "No checkpoint was saved before."
-        text = f"{error} at {course.place()}. The step was not taken. {kept}\nTry a lower --lr, or --clip-grad 1."
+        step = "" if error.step_taken else " The step was not taken."
+        text = f"{error} at {course.place()}.{step} {kept}\nTry a lower --lr, or --clip-grad 1."
         yield course.ended("diverged", error=text, exit_code=error.exit_code)
     except torch.OutOfMemoryError as error:
         where = f" at {course.place()}" if course else ""

@@ -114,6 +114,7 @@ class Step:
         Raises:
             DivergedError: the loss is not finite; the weights are as they were.
         """
+        self._schedule.before_update(self.updates)  # every batch of a group has the rate of its step
         if self._stale:
             self._optimizer.zero_grad()
             self._stale = False
@@ -127,7 +128,6 @@ class Step:
         if self.ends_group(batch):
             if self._settings.clip_grad > 0:
                 self._norm = nn.utils.clip_grad_norm_(self._parameters, self._settings.clip_grad)
-            self._schedule.before_update(self.updates)
             self._optimizer.step()
             self.updates += 1
             self._stale = True
