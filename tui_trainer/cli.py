@@ -1,6 +1,7 @@
 """The command line: words become settings, a run and a face for it. What is heavy is imported when it is used."""
 
 import inspect
+import io
 import os
 import sys
 from importlib.metadata import version
@@ -11,6 +12,7 @@ import cyclopts
 from cyclopts import App, Group, Parameter
 from platformdirs import user_config_path
 
+from tui_trainer.console import PipeConsole
 from tui_trainer.errors import SettingsError, TrainerError, UsageError
 from tui_trainer.settings import (
     CONFIG_NAME,
@@ -101,7 +103,7 @@ def gather(typed: dict[str, Any], *, config: str | None = None, preset_name: str
     """
     sources, problems = [], []
     files = [user_config_path("tui-trainer") / "settings.toml", Path(CONFIG_NAME)]
-    for path in [*(p for p in files if p.is_file()), *([Path(config)] if config is not None else [])]:
+    for path in [*(p for p in files if os.path.isfile(p)), *([Path(config)] if config is not None else [])]:
         try:
             sources.append(read_toml(path))
         except SettingsError as error:
@@ -145,6 +147,7 @@ def make_app() -> App:
         default_command=_with_settings(),
         help_format="plaintext",
         result_action="return_value",
+        console=PipeConsole(),
     )
     app.command(_attach, name="attach")
     return app
@@ -199,7 +202,8 @@ def parse(app: App, words: list[str]) -> tuple[Any, inspect.BoundArguments]:
             problems.append(f"{clean(word, 80)}: one word too many.")
         elif not problems:
             known = [str(name) for name in app if not str(name).startswith("-")]
-            problems.append(f"{clean(word, 80)}: there is no such command.{did_you_mean(word, known)}")
+            hint = "" if word in known else did_you_mean(word, known)
+            problems.append(f"{clean(word, 80)}: there is no such command here.{hint}")
     if problems:
         if command is app.default_command:
             typed = {name: value for name, value in bound.kwargs.items() if name in FIELDS and value is not None}
@@ -214,10 +218,14 @@ def parse(app: App, words: list[str]) -> tuple[Any, inspect.BoundArguments]:
 def main(words: list[str] | None = None) -> NoReturn:
     """The program: its exit code tells how it ended, and no traceback reaches the user."""
     words = sys.argv[1:] if words is None else words
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app = make_app()
         command, bound = parse(app, words)
         code = command(*bound.args, **bound.kwargs)
+        if sys.stdout:
+            sys.stdout.flush()
     except SettingsError as error:
         shown = error.problems[:10]
         for problem in shown:

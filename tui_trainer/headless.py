@@ -5,13 +5,13 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
-from rich.console import Console
 from rich.text import Text
 
-from tui_trainer.run.commands import Stop
+from tui_trainer.console import PipeConsole
+from tui_trainer.run.commands import SaveCheckpoint, Stop
 from tui_trainer.run.events import (
     BatchTrained,
     CheckpointSaved,
@@ -41,17 +41,27 @@ def watch(run: Run, *, json: bool = False) -> int:
     exit_code = 1
     with signals(run):
         for event in run.events():
-            try:
+            with deaf():
                 printer.show(event)
-            except BrokenPipeError:  # the reader has gone: the training has not
-                _silence(sys.stdout)
             if isinstance(event, RunEnded):
                 exit_code = event.exit_code
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _silence(sys.stdout)
+    with deaf():
+        if sys.stdout:
+            sys.stdout.flush()
     return exit_code
+
+
+@contextmanager
+def deaf() -> Iterator[None]:
+    """A reader that has gone, a closed terminal or a full disk costs the output and not the training."""
+    try:
+        yield
+    except OSError:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except OSError:
+                _silence(stream)
 
 
 @contextmanager
@@ -60,18 +70,26 @@ def signals(run: Run) -> Iterator[None]:
 
     asked = False
 
+    def say(line: bytes) -> None:
+        with suppress(OSError):  # the terminal may be what has gone
+            os.write(2, line)
+
     def ask(number: int, _frame: FrameType | None) -> None:
         nonlocal asked
         if asked and number == signal.SIGINT:
-            os.write(2, b"\nended at once; the last checkpoint is as it was\n")
+            say(b"\nended at once; the last checkpoint is as it was\n")
             os._exit(128 + number)
-        if not asked:
-            os.write(2, b"\nsaving, then ending (Ctrl-C again ends at once)\n")
-        asked = True
+        first, asked = not asked, True  # before anything is said: the next Ctrl-C may come in the middle of it
+        if first:
+            say(b"\nsaving, then ending (Ctrl-C again ends at once)\n")
         run.send(Stop(signal=number))
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup
+        numbers.append(signal.SIGHUP)
     before = [signal.signal(number, ask) for number in numbers]
+    numbers.append(signal.SIGUSR1)
+    before.append(signal.signal(signal.SIGUSR1, lambda *_: run.send(SaveCheckpoint())))
     try:
         yield
     finally:
@@ -105,8 +123,10 @@ class LinePrinter:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._state = RunState()
-        self._out = Console(file=sys.stdout, highlight=False, soft_wrap=True)
-        self._err = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+        self._out, self._err = (
+            PipeConsole(file=file, force_terminal=bool(file and file.isatty()), highlight=False, soft_wrap=True)
+            for file in (sys.stdout, sys.stderr)
+        )
         self._live = self._out.is_terminal and not self._out.is_dumb_terminal
         """A progress line may be rewritten in place."""
         self._last = self._drawn = time.monotonic()
@@ -228,11 +248,11 @@ class LinePrinter:
     # --- printing ---
 
     def _print(self, line: str, style: str = "") -> None:
-        self._out.print(Text(line, style))
+        self._out.print(Text(clean_lines(line), style))
 
     def _talk(self, line: str, style: str = "") -> None:
         self._wipe()
-        self._err.print(Text(line, style))
+        self._err.print(Text(clean_lines(line), style))
         self._last = time.monotonic()
 
     def _talk_seldom(self, what: str) -> None:

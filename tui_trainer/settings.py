@@ -371,7 +371,8 @@ def check(name: str, value: object, *, text: bool) -> tuple[Any, str | None]:
     """
     if text and isinstance(value, str):
         value = value.strip()
-        if value.lower() in ("", "none") and type(None) in get_args(FIELDS[name].annotation):
+        optional = FIELDS[name].annotation
+        if type(None) in get_args(optional) and (not value or (value.lower() == "none" and optional != str | None)):
             return None, None
         if is_switch(name) and value.lower() in ("on", "off"):
             value = "true" if value.lower() == "on" else "false"
@@ -383,22 +384,25 @@ def check(name: str, value: object, *, text: bool) -> tuple[Any, str | None]:
     except ValidationError as error:
         return None, _sentence(name, value, error.errors()[0])
     except (ValueError, RecursionError):
-        return None, f"is too long (found {clean(repr(value), 40)})"
+        return None, f"must not be that long, found {_shown(value)}"
     if isinstance(result, str) and "\0" in result:
         return None, "must not hold a NUL character"
+    if isinstance(result, str) and result.startswith("~") and os.path.expanduser(result) == result:
+        return None, f"must name a home folder that exists, found {_shown(value)}"
     return result, None
 
 
 def _sentence(name: str, value: object, error: Any) -> str:
     """One pydantic error as the rest of a sentence that began with the setting's name."""
     kind, context = error["type"], error.get("ctx", {})
-    shown = {True: "true", False: "false"}[value] if isinstance(value, bool) else clean(repr(value), 60)
-    found = f"found {shown}"
-    if (isinstance(value, float) and value != value) or str(value).lower() == "nan":
+    found = f"found {_shown(value)}"
+    annotation = str(FIELDS[name].annotation)
+    if "float" in annotation and _shown(value).strip("'").lower() == "nan":
         return f"must be a finite number, {found}"
     if kind == "literal_error":
         words = choices_of(name)
-        return f"must be one of {', '.join(words)}; {found}.{did_you_mean(str(value), words)}"
+        hint = did_you_mean(value, words) if isinstance(value, str) else ""
+        return f"must be one of {', '.join(words)}; {found}.{hint}"
     if kind == "string_pattern_mismatch" and name == "device":
         return f"must be auto, cpu, cuda, cuda:N, mps, xpu or xpu:N; {found}"
     if kind == "string_pattern_mismatch":
@@ -415,12 +419,23 @@ def _sentence(name: str, value: object, error: Any) -> str:
     if kind in limits:
         return f"{limits[kind].format(**context)}, {found}"
     wanted = "true or false" if is_switch(name) else "a text"
-    annotation = str(FIELDS[name].annotation)
     if "float" in annotation:
         wanted = "a time such as 90s, 15m or 2h" if name == "max_time" else "a number"
     elif "int" in annotation:
         wanted = "a whole number"
     return f"must be {wanted}, {found}"
+
+
+def _shown(value: object) -> str:
+    """A wrong value as its file would write it, short whatever it is."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (list, dict)):
+        return "a list" if isinstance(value, list) else "a table"
+    try:
+        return clean(repr(value), 60)
+    except ValueError:  # an integer of more digits than Python writes out
+        return "a number that is too long"
 
 
 @dataclass(frozen=True)
@@ -485,8 +500,9 @@ def read_toml(path: Path) -> Source:
         text = data.decode("utf-8-sig")
         table = tomllib.loads(text)
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        column = error.start - data.rfind(b"\n", 0, error.start)
+        read = error.object  # without the byte order mark
+        line = read.count(b"\n", 0, error.start) + 1
+        column = error.start - read.rfind(b"\n", 0, error.start)
         raise SettingsError([f"settings file {name}: not UTF-8 text at line {line}, column {column}"]) from None
     except tomllib.TOMLDecodeError as error:
         raise SettingsError([f"settings file {name}: not valid TOML: {clean(error)}"]) from None
@@ -507,6 +523,7 @@ def read_environment(environ: Mapping[str, str] = os.environ) -> Source:
 # --- presets, and settings as text -----------------------------------------------------------------------------------
 
 _LOOP = {n: f.default for n, f in FIELDS.items() if group_of(n) != "run" and n not in ("dataset", "data_dir")}
+_LOOP["val_interval"] = 1
 
 PRESETS: dict[str, dict[str, Any]] = {
     "tutorial": _LOOP | {"optimizer": "sgd", "lr": 1e-3, "valid_fraction": 0.0, "log_interval": 100},
@@ -568,7 +585,8 @@ def flags(settings: Settings) -> list[str]:
         if is_switch(name):
             words.append(flag(name) if value else f"--no-{name.replace('_', '-')}")
         else:
-            words += [flag(name), as_text(value)]
+            text = as_text(value)
+            words += [f"{flag(name)}={text}"] if text.startswith("-") else [flag(name), text]
     return words
 
 

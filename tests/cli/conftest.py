@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from program import Started
+
+from tests.cli.program import Started
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from program import ENDLESS, PROGRAM, SHORT, Cases, Ended, Started, finish, hidden, in_terminal, run, signalled, started
 
+from tests.cli.program import (
+    ENDLESS,
+    PROGRAM,
+    SHORT,
+    Cases,
+    Ended,
+    Started,
+    finish,
+    hidden,
+    in_terminal,
+    run,
+    signalled,
+    started,
+)
 from tui_trainer import cli, errors
 from tui_trainer.run.folder import RunFolder
 

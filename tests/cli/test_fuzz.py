@@ -10,8 +10,8 @@ from typing import Any
 import hypothesis
 import pytest
 from hypothesis import strategies as st
-from program import hidden
 
+from tests.cli.program import hidden
 from tui_trainer import cli, headless
 from tui_trainer.errors import SettingsError, UsageError
 from tui_trainer.settings import FIELDS, Settings, as_text, check, flag, preset, read_toml, resolve, to_toml

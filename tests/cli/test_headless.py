@@ -11,8 +11,8 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import pyte
 import pytest
-from program import MINI, SHORT, Cases, Ended, Started, finish, hidden, in_terminal, run, started
 
+from tests.cli.program import MINI, SHORT, Cases, Ended, Started, finish, hidden, in_terminal, run, started
 from tui_trainer.run import events
 from tui_trainer.run.events import Event, from_json
 from tui_trainer.run.folder import find

@@ -12,9 +12,9 @@ from typing import Any
 import hypothesis
 import pytest
 from hypothesis import strategies as st
-from program import hidden
 from rich.console import Console
 
+from tests.cli.program import hidden
 from tui_trainer import headless
 from tui_trainer.run.commands import Command
 from tui_trainer.run.events import (

@@ -12,8 +12,8 @@ import hypothesis
 import pytest
 from annotated_types import Ge, Gt, Le, Lt
 from hypothesis import strategies as st
-from program import hidden
 
+from tests.cli.program import hidden
 from tui_trainer import cli
 from tui_trainer.errors import SettingsError
 from tui_trainer.settings import (

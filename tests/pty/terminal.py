@@ -22,6 +22,8 @@ from tui_trainer.run.events import BatchTrained, Event
 from tui_trainer.run.journal import read
 
 E = TypeVar("E", bound=Event)
+Seen = str | re.Pattern[str] | Callable[[str], object]
+"""A text that is on the screen, a pattern that is found there, or something that is true of it."""
 
 PATIENCE = 45.0
 """Seconds that anything may take: many times what it does take, because the machine may be busy."""
@@ -51,6 +53,13 @@ def environment(home: Path) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if k not in unwanted and not k.startswith(("TUI_TRAINER_", "TEXTUAL"))}
     own = {"HOME": str(home), "XDG_CONFIG_HOME": str(home / "config"), "OMP_NUM_THREADS": "1"}
     return kept | own | {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
+
+
+def is_on(text: str, seen: Seen) -> bool:
+    """True when the screen `text` has what is to be seen."""
+    if isinstance(seen, str):
+        return seen in text
+    return bool(seen.search(text) if isinstance(seen, re.Pattern) else seen(text))
 
 
 def until(true: Callable[[], object], what: Callable[[], str]) -> None:
@@ -165,27 +174,26 @@ class Program:
         with self._painted:
             return "\n".join(line.rstrip() for line in self.screen.display)
 
-    def wait_for(self, seen: str | Callable[[str], object]) -> str:
-        """The screen, once it shows a text or something is true of it."""
-        true = (lambda text: seen in text) if isinstance(seen, str) else seen
+    def wait_for(self, *seen: Seen) -> str:
+        """The screen, once it shows all of these texts and all of these are true of it."""
         with self._painted:
-            good = self._painted.wait_for(lambda: true(self.text), PATIENCE)
-        what = seen if isinstance(seen, str) else "what the test wants"
-        assert good, f"waited in vain for {what!r} on\n{self.text}"
-        return self.text
+            good = self._painted.wait_for(lambda: all(is_on(self.text, one) for one in seen), PATIENCE)
+        text = self.text
+        assert good, f"waited in vain for {[one for one in seen if not is_on(text, one)]} on\n{text}"
+        return text
 
     # --- what a person does ---
 
-    def press(self, key: str, shows: str | Callable[[str], object] | None = None) -> str:
+    def press(self, key: str, *shows: Seen) -> str:
         """Press one key and wait for what it brings onto the screen: keys that come in a burst overtake each other."""
         os.write(self._master, KEYS.get(key, key).encode())
-        return self.wait_for(shows) if shows is not None else self.text
+        return self.wait_for(*shows)
 
     def type(self, text: str, where: str) -> None:
         """Type over what a field holds. `where` is a pattern for its line, with {} where the text comes to stand."""
         for end in range(1, len(text) + 1):
             line = re.compile(where.format(re.escape(text[:end])))
-            self.press(text[end - 1], line.search)
+            self.press(text[end - 1], line)
 
     def resize(self, columns: int, rows: int) -> None:
         """Give the window another size, of which the system tells the program."""

@@ -54,7 +54,7 @@ def test_the_form_is_there_before_torch(form: Program) -> None:
 
 def test_a_setting_changes_what_the_run_will_be_and_its_command_line(form: Program) -> None:
     for title in ("batch size", "model", "loss", "optimizer", "learning rate", "epochs"):
-        form.press("tab", re.compile(rf"(?m)^.{{60}}╭─ {title} ─").search)
+        form.press("tab", re.compile(rf"(?m)^.{{60}}╭─ {title} ─"))
     form.type("1000", EPOCHS)
     form.wait_for("4,500,000 in all")
     form.wait_for("--model cnn --epochs 1000")
@@ -80,14 +80,13 @@ def run(form: Program) -> Program:
 def test_a_run_says_what_it_trains_and_how_far_it_is(run: Program) -> None:
     first = run.wait_for(shows_all_panels).splitlines()[0]
     assert all(word in first for word in ("cnn", "fashion-mnist-mini", "adam 0.001", "cpu"))
-    assert "/4,500" in run.wait_for("epoch    1/1000")
+    run.wait_for("epoch    1/1000", "/4,500")
 
 
 def test_space_pauses_and_carries_on(run: Program) -> None:
-    run.press("space", "❚❚ PAUSED")
+    run.press("space", "❚❚ PAUSED", "space Carry on")
     run.journal.wait_for(RunPaused)
     step = run.journal.step
-    assert "space Carry on" in run.text
     for _ in range(2):  # while the screen's clock goes on
         clock = re.search(r"PAUSED +(\d+:\d\d)", run.text)
         assert clock
@@ -118,7 +117,7 @@ def test_the_learning_rate_is_changed_while_it_trains(run: Program) -> None:
     run.press("enter", lambda text: "Learning rate from" not in text)
     assert run.journal.wait_for(LearningRateChanged).lr == 0.0005
     run.wait_for("learning rate 0.001 → 0.0005 (you)")
-    run.wait_for(lambda text: "adam 0.0005" in text and "lr 0.0005" in text)
+    run.wait_for("adam 0.0005", "lr 0.0005")
     until(lambda: run.journal.of(BatchTrained)[-1].lr == 0.0005, lambda: "a step at that rate")
 
 
@@ -138,19 +137,18 @@ def test_the_model_is_measured_in_the_middle_of_an_epoch(run: Program) -> None:
 
 
 def test_the_confusion_table_shows_shares_or_counts(run: Program) -> None:
-    assert "m Percent" in run.press("m", re.compile(r"─ counts ─╯").search)
-    assert "m Counts" in run.press("m", re.compile(r"─ row % ─╯").search)
+    run.press("m", "─ counts ─╯", "m Percent")
+    run.press("m", "─ row % ─╯", "m Counts")
 
 
 def test_the_loss_axis_is_logarithmic_or_linear(run: Program) -> None:
-    assert "y Log y" in run.press("y", "─ linear y ─╯")
-    assert "y Linear y" in run.press("y", "─ log y ─╯")
+    run.press("y", "─ linear y ─╯", "y Log y")
+    run.press("y", "─ log y ─╯", "y Linear y")
 
 
 def test_a_panel_is_chosen_by_its_number_and_shown_alone(run: Program) -> None:
     run.press("3")
-    run.press("z", lambda text: "╭─ 3 confusion" in text and "1 loss" not in text)
-    run.wait_for("z All panels")
+    run.press("z", "╭─ 3 confusion", "z All panels", lambda text: "1 loss" not in text)
     run.press("z", shows_all_panels)
 
 
@@ -167,8 +165,7 @@ def test_the_palette_opens_and_closes(run: Program) -> None:
 
 
 def test_the_layers_of_the_model_are_shown(run: Program) -> None:
-    text = run.press("i", "421,642 parameters")
-    assert "Conv2d" in text and "in all" in text
+    run.press("i", "421,642 parameters", "Conv2d", "in all")
     run.press("escape", shows_all_panels)
 
 
@@ -178,8 +175,7 @@ def test_a_key_with_nothing_to_do_says_why(run: Program) -> None:
 
 def test_the_window_may_have_any_size(run: Program) -> None:
     run.resize(80, 24)
-    text = run.wait_for(lambda text: "1 Loss   2 Accuracy   3 Confusion" in text and text.count("╭") == 1)
-    assert "q Quit" in text.splitlines()[-1]
+    run.wait_for("1 Loss   2 Accuracy   3 Confusion", "q Quit", lambda text: text.count("╭") == 1)
     run.resize(40, 10)
     run.wait_for("needs a terminal of")
     run.resize(200, 60)
@@ -219,7 +215,7 @@ def test_an_epoch_is_ended_early(run: Program) -> None:
     run.journal.wait_for(EpochEnded, epoch)
     last = [report for report in run.journal.of(BatchTrained) if report.epoch == epoch][-1]
     assert last.batch < BATCHES
-    run.wait_for(re.compile(rf"│ +{epoch} +\d\.\d+ +\d\.\d+ +\d\d\.\d % ★").search)
+    run.wait_for(re.compile(rf"│ +{epoch} +\d\.\d+ +\d\.\d+ +\d\d\.\d % ★"))
     run.wait_for(f"epoch    {epoch + 1}/1000")
     run.wait_for("best.pt")
 
@@ -235,8 +231,7 @@ def test_a_run_that_is_measured_while_paused_stays_paused(run: Program) -> None:
     run.press("space", "❚❚ PAUSED")
     run.press("e")
     run.journal.wait_for(Evaluated, measured + 1)
-    run.wait_for(lambda text: text.count("validation at step") > measured or "❚❚ PAUSED" in text)
-    assert "space Carry on" in run.wait_for("❚❚ PAUSED")
+    run.wait_for("❚❚ PAUSED", "space Carry on", f"{run.journal.of(Evaluated)[-1].accuracy * 100:.1f} %")
     run.press("space", "● training")
     run.journal.wait_for(RunResumed, pauses + 1)
     run.journal.goes_on()
@@ -254,8 +249,7 @@ def test_stop_saves_a_checkpoint_and_the_screen_stays(stopped: Program) -> None:
     *_, saved, ended = stopped.journal.events()
     assert isinstance(ended, RunEnded) and (ended.reason, ended.exit_code) == ("stopped", 0)
     assert isinstance(saved, CheckpointSaved) and (saved.kind, saved.step) == ("last", stopped.journal.step)
-    text = stopped.wait_for("n New run")
-    assert "best epoch 1: " in text and "checkpoints/best.pt" in text.splitlines()[1]
+    stopped.wait_for("n New run", re.compile("best epoch 1: .* checkpoints/best.pt"))
 
 
 def test_a_key_says_that_the_run_is_over(stopped: Program) -> None:
@@ -266,7 +260,7 @@ def test_a_key_says_that_the_run_is_over(stopped: Program) -> None:
 def again(stopped: Program) -> Program:
     """A second run in the same program, from the form as it was left."""
     first = stopped.journal.run
-    stopped.press("n", re.compile(EPOCHS.format("1000")).search)
+    stopped.press("n", re.compile(EPOCHS.format("1000")))
     stopped.press("ctrl+r", "preparing")
     until(lambda: stopped.journal.run != first, lambda: "a second run")
     stopped.wait_for("● training")

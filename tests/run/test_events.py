@@ -5,8 +5,8 @@ import json
 import math
 
 import pytest
-from examples import EVERY_KIND, ended, epoch_ended, evaluated, started, trained
 
+from tests.run.examples import EVERY_KIND, ended, epoch_ended, evaluated, started, trained
 from tui_trainer.run.events import KINDS, Event, RunPaused, from_json, to_json
 
 

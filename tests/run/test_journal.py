@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from examples import EVERY_KIND, epoch_ended, trained
 
+from tests.run.examples import EVERY_KIND, epoch_ended, trained
 from tui_trainer.run.events import BatchTrained, Event, Warned, to_json
 from tui_trainer.run.journal import Journal, follow, read
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from examples import ended, evaluated, folded, saved, started, trained
 
+from tests.run.examples import ended, evaluated, folded, saved, started, trained
 from tui_trainer.errors import DataError, FolderError
 from tui_trainer.run import commands
 from tui_trainer.run.events import BatchTrained, CheckpointSaved, Event, Preparing, RunEnded, RunStarted, Warned

@@ -3,8 +3,8 @@
 import math
 
 import pytest
-from examples import EVERY_KIND, ended, epoch_ended, evaluated, folded, saved, started, trained
 
+from tests.run.examples import EVERY_KIND, ended, epoch_ended, evaluated, folded, saved, started, trained
 from tui_trainer.run.events import LearningRateChanged, Preparing, RunPaused, RunResumed, RunStarted, Warned
 from tui_trainer.run.state import ENDINGS, RunState, Series
 

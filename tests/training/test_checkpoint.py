@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from plain_loop import only, steered
 
+from tests.training.plain_loop import only, steered
 from tui_trainer.errors import CheckpointError, FolderError
 from tui_trainer.run import commands
 from tui_trainer.run.commands import Inbox

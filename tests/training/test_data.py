@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from plain_loop import mini, only
 from torchvision.datasets import FashionMNIST
 
+from tests.training.plain_loop import mini, only
 from tui_trainer import catalog
 from tui_trainer.catalog import IDX_FILES, MINI_FOLDER, SYSTEM_FOLDER, find_files
 from tui_trainer.errors import DataError

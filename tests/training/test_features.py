@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from plain_loop import NeuralNetwork, Orders, measure, mini, only, plain_loop, prepared, steered
 from torch import Tensor, nn
 from torch.optim import lr_scheduler
 
+from tests.training.plain_loop import NeuralNetwork, Orders, measure, mini, only, plain_loop, prepared, steered
 from tui_trainer.errors import DeviceError, DivergedError
 from tui_trainer.run import commands
 from tui_trainer.run.commands import Command, Inbox

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from plain_loop import Convolutional, NeuralNetwork, only, plain_loop
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tests.training.plain_loop import Convolutional, NeuralNetwork, only, plain_loop
 from tui_trainer.run.commands import Inbox
 from tui_trainer.run.events import BatchTrained, EpochEnded, Evaluated, RunEnded
 from tui_trainer.settings import PRESETS, Settings

@@ -10,7 +10,6 @@ from tui_trainer.settings import FIELDS, PRESETS, Settings, Source, as_text, fla
 from tui_trainer.ui.run_screen import RunScreen
 from tui_trainer.ui.settings_screen import Field, SettingsScreen
 
-
 _KEYS = {"-": "minus", ".": "full_stop"}
 
 

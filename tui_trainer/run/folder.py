@@ -160,7 +160,7 @@ def provenance() -> dict[str, object]:
         "platform": platform.platform(),
         "host": socket.gethostname(),
         "pid": os.getpid(),
-        "argv": shlex.join(sys.argv),
+        "argv": clean(shlex.join(sys.argv), 4000),
         "git_commit": _git_commit(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
@@ -184,18 +184,18 @@ def find(run: str, output_dir: str) -> RunFolder:
     Raises:
         UsageError: there is none, or several begin like that.
     """
-    path = Path(run).expanduser()
+    path = Path(os.path.expanduser(run))
     with contextlib.suppress(OSError, ValueError):
         if (path / "events.jsonl").is_file():
             return RunFolder(path)
-    parent = Path(output_dir).expanduser()
+    parent = Path(os.path.expanduser(output_dir))
     try:
         names = sorted(entry.name for entry in parent.iterdir() if (entry / "events.jsonl").is_file())
     except OSError:
         names = []
     if not names:
         raise UsageError(f"There is no run {clean(run)!r}: {clean(parent)} holds no runs. Start one with: tui-trainer")
-    if run == "last":
+    if run == "last" and run not in names:
         return RunFolder(max((parent / name for name in names), key=lambda p: (p / "events.jsonl").stat().st_mtime))
     if run in names:
         return RunFolder(parent / run)

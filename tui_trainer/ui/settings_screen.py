@@ -1,5 +1,6 @@
 """The settings form: a field for every setting of the schema, and beside it what the run will be."""
 
+import os
 import shlex
 from pathlib import Path
 from typing import Any
@@ -331,7 +332,7 @@ class SettingsScreen(Screen[None]):
             if path is None:
                 return
             try:
-                Path(path).expanduser().write_text(to_toml(self.settings()), encoding="utf-8")
+                Path(os.path.expanduser(path)).write_text(to_toml(self.settings()), encoding="utf-8")
             except (OSError, ValueError) as error:
                 self.say(f"{path} was not saved: {getattr(error, 'strerror', None) or error}", "error")
             else:
@@ -344,7 +345,7 @@ class SettingsScreen(Screen[None]):
             if path is None:
                 return
             try:
-                source = read_toml(Path(path).expanduser())
+                source = read_toml(Path(os.path.expanduser(path)))
                 resolve([source])
             except SettingsError as error:
                 more = f" (and {len(error.problems) - 1} more)" if len(error.problems) > 1 else ""
