@@ -203,7 +203,7 @@ def parse(app: App, words: list[str]) -> tuple[Any, inspect.BoundArguments]:
         elif not problems:
             known = [str(name) for name in app if not str(name).startswith("-")]
             hint = "" if word in known else did_you_mean(word, known)
-            problems.append(f"{clean(word, 80)}: there is no such command here.{hint}")
+            problems.append(f"{clean(word, 80)}: there is no such command.{hint}")
     if problems:
         if command is app.default_command:
             typed = {name: value for name, value in bound.kwargs.items() if name in FIELDS and value is not None}

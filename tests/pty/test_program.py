@@ -189,10 +189,10 @@ def test_another_terminal_watches_the_run_and_leaves_it_alone(run: Program) -> N
     with Program(run.journal.folder, "attach", "last", size=(100, 30)) as other:
         other.wait_for("● training")
         seen = re.compile(r" ([\d,]+)/4,500 ")
-        first = seen.search(other.wait_for(seen.search))
+        first = seen.search(other.wait_for(seen))
         assert first
         other.wait_for(lambda text: (now := seen.search(text)) and now[1] != first[1])
-        other.press("space", "it can only be watched")
+        other.press("space", "This run trains in another process")
         other.press("q")
         assert other.wait() == 0
     assert len(run.journal.of(RunPaused)) == 1
@@ -215,7 +215,7 @@ def test_an_epoch_is_ended_early(run: Program) -> None:
     run.journal.wait_for(EpochEnded, epoch)
     last = [report for report in run.journal.of(BatchTrained) if report.epoch == epoch][-1]
     assert last.batch < BATCHES
-    run.wait_for(re.compile(rf"│ +{epoch} +\d\.\d+ +\d\.\d+ +\d\d\.\d % ★"))
+    run.wait_for(re.compile(rf"│ +{epoch} +\d\.\d+ +\d\.\d+ +\d\d\.\d %"))
     run.wait_for(f"epoch    {epoch + 1}/1000")
     run.wait_for("best.pt")
 
@@ -248,8 +248,8 @@ def stopped(run: Program) -> Program:
 def test_stop_saves_a_checkpoint_and_the_screen_stays(stopped: Program) -> None:
     *_, saved, ended = stopped.journal.events()
     assert isinstance(ended, RunEnded) and (ended.reason, ended.exit_code) == ("stopped", 0)
-    assert isinstance(saved, CheckpointSaved) and (saved.kind, saved.step) == ("last", stopped.journal.step)
-    stopped.wait_for("n New run", re.compile("best epoch 1: .* checkpoints/best.pt"))
+    assert isinstance(saved, CheckpointSaved) and saved.kind == "last" and saved.step >= stopped.journal.step
+    stopped.wait_for("n New run", re.compile(r"best epoch \d+: .* checkpoints/best.pt"))
 
 
 def test_a_key_says_that_the_run_is_over(stopped: Program) -> None:
@@ -283,7 +283,7 @@ def test_quit_saves_and_gives_the_terminal_back(again: Program) -> None:
     again.press("s")
     assert again.wait() == 0
     *_, saved, ended = again.journal.events()
-    assert isinstance(saved, CheckpointSaved) and saved.step == again.journal.step
+    assert isinstance(saved, CheckpointSaved) and saved.step >= again.journal.step
     assert isinstance(ended, RunEnded) and ended.reason == "stopped"
     assert again.put_the_terminal_back()
     assert f"stopped: runs/{again.journal.run.name}\r\n" in again.last_words
