@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from textual.pilot import Pilot
 
 from tests import replay
-from tui_trainer.settings import resolve
+from tui_trainer.sources import resolve
 from tui_trainer.ui.app import TrainerApp
 from tui_trainer.ui.run_screen import RunScreen
 

@@ -19,19 +19,14 @@ from tui_trainer.settings import (
     FIELDS,
     GROUPS,
     PRESETS,
-    Resolved,
-    Source,
     as_text,
     choices_of,
     group_of,
     is_switch,
     nearest,
-    preset,
-    read_environment,
-    read_toml,
-    resolve,
     to_toml,
 )
+from tui_trainer.sources import Resolved, Source, preset, read_environment, read_toml, resolve
 from tui_trainer.text import clean, clean_lines, did_you_mean
 
 Mode = Literal["form", "start", "lines", "json"]

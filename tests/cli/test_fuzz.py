@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 from tests.cli.program import hidden
 from tui_trainer import cli, headless
 from tui_trainer.errors import SettingsError, UsageError
-from tui_trainer.settings import FIELDS, Settings, as_text, check, flag, preset, read_toml, resolve, to_toml
+from tui_trainer.settings import (
+    FIELDS,
+    Settings,
+    as_text,
+    flag,
+    to_toml,
+)
+from tui_trainer.sources import check, preset, read_toml, resolve
 
 FUZZ = hypothesis.settings(
     derandomize=True,

@@ -19,11 +19,8 @@ from tui_trainer.errors import SettingsError
 from tui_trainer.settings import (
     FIELDS,
     GROUPS,
-    Resolved,
     Settings,
-    Source,
     as_text,
-    check,
     choices_of,
     contradictions,
     flag,
@@ -31,13 +28,10 @@ from tui_trainer.settings import (
     group_of,
     is_simple,
     is_switch,
-    preset,
-    read_environment,
-    read_toml,
-    resolve,
     to_plain,
     to_toml,
 )
+from tui_trainer.sources import Resolved, Source, check, preset, read_environment, read_toml, resolve
 
 APP = cli.make_app()
 FUZZ = hypothesis.settings(

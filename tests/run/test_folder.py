@@ -13,7 +13,8 @@ import pytest
 
 from tui_trainer.errors import FolderError, LockedError, UsageError
 from tui_trainer.run.folder import RunFolder, find, provenance
-from tui_trainer.settings import Settings, read_toml, resolve, to_plain
+from tui_trainer.settings import Settings, to_plain
+from tui_trainer.sources import read_toml, resolve
 
 NOON = time.struct_time((2026, 11, 22, 12, 0, 7, 6, 326, 0))
 

@@ -18,7 +18,8 @@ from tui_trainer.run.events import BatchTrained, CheckpointSaved, Event, Prepari
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.journal import Journal, read
 from tui_trainer.run.runs import LocalRun, RecordedRun
-from tui_trainer.settings import Settings, read_toml, resolve
+from tui_trainer.settings import Settings
+from tui_trainer.sources import read_toml, resolve
 
 
 @pytest.fixture(scope="module", autouse=True)

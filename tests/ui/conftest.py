@@ -11,7 +11,7 @@ from textual.pilot import Pilot
 
 from tests.replay import ReplayedRun
 from tui_trainer.run.events import Event
-from tui_trainer.settings import resolve
+from tui_trainer.sources import resolve
 from tui_trainer.ui import run_screen
 from tui_trainer.ui.app import TrainerApp
 from tui_trainer.ui.run_screen import RunScreen

@@ -6,7 +6,14 @@ import pytest
 from textual.widgets import Input, Select
 
 from tests.ui.conftest import Show, Shown
-from tui_trainer.settings import FIELDS, PRESETS, Settings, Source, as_text, flags, read_toml, resolve
+from tui_trainer.settings import (
+    FIELDS,
+    PRESETS,
+    Settings,
+    as_text,
+    flags,
+)
+from tui_trainer.sources import Source, read_toml, resolve
 from tui_trainer.ui.run_screen import RunScreen
 from tui_trainer.ui.settings_screen import Field, SettingsScreen
 

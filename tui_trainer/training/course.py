@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tui_trainer.errors import DivergedError, FolderError
 from tui_trainer.run.commands import Inbox
 from tui_trainer.run.events import BatchTrained, Evaluated, Event, RunEnded, RunStarted, Warned
-from tui_trainer.settings import Settings, is_better
+from tui_trainer.settings import Settings
 from tui_trainer.training import checkpoint, devices, models
 from tui_trainer.training.data import Batch, Data, Order, make_loader
 from tui_trainer.training.losses import LOSSES
@@ -322,3 +322,12 @@ class Course:
         model = copy.deepcopy(self.model)
         model.load_state_dict(weights)
         return model
+
+
+def is_better(value: float, best: float | None, *, monitor: str, min_delta: float) -> bool:
+    """True when `value` beats `best` by more than `min_delta`. What is not finite never beats anything."""
+    if not math.isfinite(value):
+        return False
+    if best is None:
+        return True
+    return value < best - min_delta if monitor == "valid_loss" else value > best + min_delta

@@ -21,7 +21,8 @@ from tui_trainer.run.events import RunEnded
 from tui_trainer.run.feed import Feed
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.runs import LocalRun, RecordedRun
-from tui_trainer.settings import Resolved, Settings
+from tui_trainer.settings import Settings
+from tui_trainer.sources import Resolved
 from tui_trainer.text import clean_lines
 from tui_trainer.ui import terminal
 from tui_trainer.ui.run_screen import RunScreen

@@ -22,22 +22,17 @@ from tui_trainer.settings import (
     FIELDS,
     GROUPS,
     PRESETS,
-    Resolved,
     Settings,
-    Source,
     as_text,
-    check,
     choices_of,
     contradictions,
     flags,
     group_of,
     is_simple,
     is_switch,
-    preset,
-    read_toml,
-    resolve,
     to_toml,
 )
+from tui_trainer.sources import Resolved, Source, check, preset, read_toml, resolve
 from tui_trainer.text import clean
 from tui_trainer.ui.dialogs import AskPath, Help
 from tui_trainer.ui.widgets.charts import Curve, plot
