@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -17,6 +18,7 @@ from tests import replay
 from tui_trainer.sources import resolve
 from tui_trainer.ui.app import TrainerApp
 from tui_trainer.ui.run_screen import RunScreen
+from tui_trainer.ui.widgets import header, tables
 
 SCREENSHOTS = Path(__file__).parent.parent / "screenshots"
 SIZES = {"80x24": (80, 24), "120x40": (120, 40), "200x60": (200, 60)}
@@ -26,6 +28,12 @@ RUNS = {
     "finished": lambda: replay.events("finished"),
     "failed": lambda: replay.events("failed"),
 }
+
+
+def stop_clocks(now: float) -> None:
+    """Let the screens believe that it is `now`, so that `saved 8 s ago` is what a user would have seen."""
+    for module in (header, tables):
+        module.time = SimpleNamespace(time=lambda: now, strftime=time.strftime, localtime=time.localtime)
 
 
 async def settle(pilot: Pilot[None]) -> None:
@@ -42,7 +50,9 @@ async def draw(name: str, size: tuple[int, int], keys: list[str], theme: str | N
             app.theme = theme
         base = name.split("-")[0]
         if base != "form":
-            run = replay.ReplayedRun(RUNS[base]())
+            events = RUNS[base]()
+            stop_clocks(events[-1].at + 8)
+            run = replay.ReplayedRun(events)
             screen = RunScreen(run)
             app.feed = screen.feed
             await app.push_screen(screen)

@@ -182,6 +182,11 @@ class Program:
         assert good, f"waited in vain for {[one for one in seen if not is_on(text, one)]} on\n{text}"
         return text
 
+    def tick(self) -> str:
+        """The run screen, once the clock at the end of its first line has moved."""
+        clock = self.text.splitlines()[0].split()[-1]
+        return self.wait_for(lambda text: text.splitlines()[0].split()[-1] != clock)
+
     # --- what a person does ---
 
     def press(self, key: str, *shows: Seen) -> str:
@@ -230,10 +235,10 @@ class Program:
 
     def wait(self) -> int:
         """The exit code, once the process has ended and all that it wrote is read."""
-        code = self._process.wait(PATIENCE)
+        until(lambda: self._process.poll() is not None, lambda: f"the end of the process; it shows\n{self.text}")
         if not self._closed:
             until(lambda: not select.select([self._master], [], [], 0)[0], lambda: "the last words")
-        return code
+        return self._process.returncode
 
     @property
     def modes(self) -> list[object]:

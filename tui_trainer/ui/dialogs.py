@@ -6,7 +6,7 @@ from typing import Any
 from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Button, Input, Static
@@ -33,7 +33,7 @@ class Ask(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="box"):
             yield Static(Content(self._question))
-            with Horizontal(classes="buttons"):
+            with Vertical(classes="buttons"):
                 for value, words in self._answers.items():
                     yield Button(Content(f"{value[0]}  {words}"), id=value, compact=True)
 

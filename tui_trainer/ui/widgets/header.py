@@ -47,7 +47,7 @@ def bar(fraction: float, width: int, style: str) -> Content:
     halves = round(min(1.0, max(0.0, fraction)) * width * 2)
     full, half = divmod(halves, 2)
     rest = width - full - half
-    return Content.assemble(("━" * full + "╸" * half, style), ("─" * rest, "$panel-lighten-2"))
+    return Content.assemble(("━" * full + "╸" * half, style), ("─" * rest, "$foreground 25%"))
 
 
 class Clocked(View):

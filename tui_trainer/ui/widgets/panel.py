@@ -67,7 +67,7 @@ class Panel(View):
     DEFAULT_CSS = """
     Panel {
         height: 1fr;
-        border: round $panel-lighten-2;
+        border: round $foreground 25%;
         border-title-color: $text-muted;
         border-subtitle-color: $text-muted;
         &.-current { border: round $primary 60%; border-title-color: $primary; }

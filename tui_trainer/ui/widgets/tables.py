@@ -64,14 +64,16 @@ class ConfusionTable(Panel):
         names = state.classes if len(state.classes) == len(seen.confusion) else ()
         names = names or tuple(str(i) for i in range(len(seen.confusion)))
         most = max(max(row) for row in seen.confusion)
+        needed = len(str(most)) + 1 if self.counts else 3
         label = min(10, max(len(clean(name, 40)) for name in names))
-        recall = 9 if width >= label + 1 + 3 * len(names) + 9 else 0
+        label = max(6, min(label, width - 1 - 9 - needed * len(names)))
+        recall = 9 if width >= label + 1 + needed * len(names) + 9 else 0
         cell = min(6, (width - label - 1 - recall) // len(names))
         if cell == 5 and len(str(most)) <= 3:
             cell = 4  # room for a longer bar
         if recall:
             recall = min(24, width - label - 1 - cell * len(names))
-        if cell < 3 or height < len(names) + 1:
+        if cell < needed or height < len(names) + 1:
             self.retitle(f" · {split} · epoch {seen.epoch}")
             return self._without_table(seen, names, height)
         both = not self.counts and height >= 2 * (len(names) + 2) + 2 and cell > len(str(most))
@@ -90,7 +92,7 @@ class ConfusionTable(Panel):
             lines += self._table(seen, names, layout)
         left = height - len(lines)
         if left >= 1:
-            lines += ([Content("")] if left >= 3 else []) + most_confused(seen, names, width, min(3, left))
+            lines += ([Content("")] if left >= 4 else []) + most_confused(seen, names, width, min(3, left))
         return Content("\n").join(lines[:height])
 
     def _table(self, seen: Evaluated, names: tuple[str, ...], layout: _Layout) -> list[Content]:
@@ -115,8 +117,6 @@ class ConfusionTable(Panel):
         for column, count in enumerate(row):
             share = count / total if total else 0.0
             text = str(count) if layout.counts else f"{100 * share:.0f}"
-            if len(text) >= cell:
-                text = f"{count / 1000:.0f}k"
             if count == 0 or (not layout.counts and share < 0.005):
                 text = "·"
             parts.append((f"{text:>{cell - 1}} ", shade(share, right=column == index)))

@@ -1,0 +1,217 @@
+"""A terminal that is closed, freezes or is not there, signals, and runs that end badly."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.pty.terminal import PATIENCE, Program, environment, until
+from tui_trainer.run.events import BatchTrained, CheckpointSaved, RunEnded, RunPaused, RunResumed
+
+MINI = ["--dataset", "fashion-mnist-mini", "--device", "cpu"]
+LONG = [*MINI, "--model", "cnn", "--batch-size", "1", "--epochs", "1000"]
+JOURNALS = Path(__file__).parents[1] / "journals"
+
+
+# --- closed ---
+
+
+@pytest.fixture(scope="module")
+def orphans(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Program, Program]]:
+    """Two programs whose terminals were closed: one while it trained, one while its run was paused."""
+    words = ["--start", *LONG, "--max-time", "8"]
+    with (
+        Program(tmp_path_factory.mktemp("training"), *words) as training,
+        Program(tmp_path_factory.mktemp("paused"), *words) as paused,
+    ):
+        for program in (training, paused):
+            program.wait_for("● training")
+        paused.press("space", "❚❚ PAUSED")
+        paused.journal.wait_for(RunPaused)
+        for program in (training, paused):
+            program.close_terminal()
+        yield training, paused
+
+
+def test_training_goes_on_when_its_terminal_is_closed(orphans: tuple[Program, Program]) -> None:
+    training, _ = orphans
+    training.journal.goes_on(500)
+
+
+def test_a_paused_run_goes_on_when_its_terminal_is_closed(orphans: tuple[Program, Program]) -> None:
+    _, paused = orphans
+    paused.journal.wait_for(RunResumed)
+    paused.journal.goes_on(500)
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["training", "paused"])
+def test_a_process_without_its_terminal_ends_with_its_run(orphans: tuple[Program, Program], which: int) -> None:
+    program = orphans[which]
+    assert program.wait() == 0
+    ended = program.journal.events()[-1]
+    assert isinstance(ended, RunEnded) and ended.reason == "finished"
+    assert "Traceback" not in (program.journal.run / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("words", [MINI, ["attach", "last"]], ids=["form", "recorded run"])
+def test_a_process_that_trains_nothing_ends_with_its_terminal(tmp_path: Path, words: list[str]) -> None:
+    recorded(tmp_path)
+    with Program(tmp_path, *words) as program:
+        program.wait_for("^p Palette")
+        program.close_terminal()
+        program.wait()
+
+
+# --- frozen, stopped ---
+
+
+def test_a_frozen_terminal_costs_no_steps_and_is_right_again_afterwards(tmp_path: Path) -> None:
+    with Program(tmp_path, "--start", *LONG) as program:
+        program.wait_for("● training")
+        program.journal.goes_on(2000)
+        before = program.journal.of(BatchTrained)
+        program.freeze()
+        for size in [(100, 30), (200, 60)] * 5:  # more than the system keeps for a terminal
+            program.resize(*size)
+            program.journal.goes_on()
+        program.resize(120, 40)
+        began = time.time()
+        until(lambda: time.time() > began + 4, lambda: "4 s")
+        program.thaw()
+        program.press("space", "❚❚ PAUSED")
+        frozen = [report for report in program.journal.of(BatchTrained) if report.at > began]
+        assert rate(frozen) > 0.6 * rate(before)
+        program.tick()  # the last step is drawn
+        seen = below(program.tick())
+        program.resize(80, 24)
+        program.wait_for("1 Loss   2 Accuracy")
+        program.resize(120, 40)
+        program.wait_for(lambda text: below(text) == seen)
+
+
+def rate(reports: list[BatchTrained]) -> float:
+    """Steps a second from the first report to the last."""
+    return (reports[-1].step - reports[0].step) / (reports[-1].at - reports[0].at)
+
+
+def below(text: str) -> list[str]:
+    """The lines of a screen below the one with the clock."""
+    return text.splitlines()[1:]
+
+
+def test_a_process_that_was_stopped_and_continued_works_and_ends_as_always(tmp_path: Path) -> None:
+    with Program(tmp_path, *MINI) as program:
+        program.wait_for("^p Palette")
+        program.signal(signal.SIGSTOP)
+        assert os.waitid(os.P_PID, program.pid, os.WSTOPPED | os.WNOWAIT)
+        program.signal(signal.SIGCONT)
+        program.press("tab", "─ batch size ─")
+        program.press("ctrl+q")
+        assert program.wait() == 0
+        assert program.put_the_terminal_back()
+
+
+# --- signals ---
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_ends_and_gives_the_terminal_back(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    with Program(tmp_path, "--start", *LONG) as program:
+        program.wait_for("● training")
+        program.press("c", "last.pt")
+        program.journal.goes_on(100)
+        program.signal(number)
+        assert program.wait() == code
+        *_, saved, ended = program.journal.events()
+        assert isinstance(ended, RunEnded) and (ended.reason, ended.exit_code) == ("interrupted", code)
+        assert isinstance(saved, CheckpointSaved) and saved.step >= program.journal.step
+        assert saved.bytes == program.journal.last.stat().st_size
+        with zipfile.ZipFile(program.journal.last) as file:
+            assert file.testzip() is None
+        assert program.put_the_terminal_back()
+        assert f"interrupted: runs/{program.journal.run.name}" in program.last_words
+
+
+# --- bad ends ---
+
+
+@pytest.mark.skipif(Path("/dev/nvidia0").exists(), reason="there is a GPU here")
+def test_a_run_that_cannot_begin_says_why_and_its_screen_stays(tmp_path: Path) -> None:
+    with Program(tmp_path, "--start", "--dataset", "fashion-mnist-mini", "--device", "cuda") as program:
+        program.wait_for("✖ FAILED", "The details are in ", "n New run", lambda text: text.count("cuda") > 1)
+        program.press("c", "there is nothing to steer any more.")
+        program.press("q")
+        assert program.wait() == 9
+        assert program.put_the_terminal_back()
+
+
+def test_a_run_whose_loss_explodes_says_so_and_what_to_try(tmp_path: Path) -> None:
+    with Program(tmp_path, "--start", *MINI, "--optimizer", "sgd", "--lr", "1e6") as program:
+        program.wait_for("✖ DIVERGED", "The step was not taken.", "Try a lower --lr")
+        program.press("q")
+        assert program.wait() == 8
+        assert "Try a lower --lr" in program.last_words
+        assert program.put_the_terminal_back()
+
+
+# --- no terminal ---
+
+
+@pytest.mark.parametrize("words", [[], ["--start"], ["attach"]])
+def test_without_a_terminal_nothing_is_shown_and_nothing_hangs(tmp_path: Path, words: list[str]) -> None:
+    recorded(tmp_path)
+    command = [sys.executable, "-m", "tui_trainer", *words]
+    ended = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "--no-ui" in ended.stderr and "\x1b" not in ended.stderr
+
+
+# --- a recorded run ---
+
+
+def recorded(folder: Path) -> None:
+    """Put the journal of a finished run into `folder`."""
+    run = folder / "runs" / "finished"
+    run.mkdir(parents=True)
+    shutil.copy(JOURNALS / "finished.jsonl", run / "events.jsonl")
+
+
+def test_a_finished_run_is_shown_again_without_torch(tmp_path: Path) -> None:
+    recorded(tmp_path)
+    with Program(tmp_path, "attach", "last") as program:
+        ended = program.journal.of(RunEnded)[0]
+        assert ended.best_accuracy is not None
+        program.wait_for("✔ finished", f"best epoch {ended.best_epoch}: {100 * ended.best_accuracy:.1f} %")
+        program.wait_for("3 confusion · test", "most confused", "Ankle boot")
+        for key in "scelx":
+            program.press(key, "there is nothing to steer any more.")
+        if sys.platform == "linux":
+            assert not program.has_torch
+        program.press("q")
+        assert program.wait() == 0
+        assert program.put_the_terminal_back()
+
+
+def test_the_form_is_left_without_training(tmp_path: Path) -> None:
+    with Program(tmp_path, *MINI) as program:
+        program.wait_for("^q Quit")
+        program.press("ctrl+q")
+        assert program.wait() == 0
+        assert program.put_the_terminal_back()
+    assert not (tmp_path / "runs").exists()
