@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any
 
 from rich.console import Console
-from textual import on
+from textual import events, on
 from textual.app import App, SystemCommand
 from textual.binding import Binding
 from textual.screen import Screen
@@ -61,6 +61,7 @@ class TrainerApp(App[None]):
 
     def on_mount(self) -> None:
         self.set_interval(0.5, self._repaint_what_was_dropped)
+        self.begin_capture_print(self)
         if self._recorded is not None:
             self.watch_run(RunScreen(self._recorded), then_form=False)
         elif self._start:
@@ -83,6 +84,20 @@ class TrainerApp(App[None]):
             self.push_screen(SettingsScreen(self._resolved, self._preset))
         self.feed = screen.feed
         self.push_screen(screen)
+
+    # --- what libraries print ---
+
+    @on(RunScreen.FolderMade)
+    def print_into(self, message: RunScreen.FolderMade) -> None:
+        """From now on what is printed goes to the run's log, from C code and from Python."""
+        if isinstance(self._driver, terminal.Driver):
+            terminal.streams_into(message.folder.log)
+
+    def on_print(self, event: events.Print) -> None:
+        """Something was printed while the screen is up."""
+        folder = self.feed.run.folder if self.feed else None
+        if folder is not None and event.text.strip():
+            folder.write_log(event.text)
 
     # --- leaving ---
 
@@ -143,6 +158,7 @@ def show(app: TrainerApp) -> int:
     lost = False
     try:
         with terminal.own_terminal():
+            terminal.streams_into(Path(os.devnull))
             app.run()
             lost = isinstance(app._driver, terminal.Driver) and app._driver.lost
     finally:

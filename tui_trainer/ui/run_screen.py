@@ -15,6 +15,7 @@ from tui_trainer.run import commands
 from tui_trainer.run.commands import Command
 from tui_trainer.run.events import CheckpointSaved, Evaluated, RunEnded, RunPaused, RunResumed, Warned
 from tui_trainer.run.feed import Feed
+from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.runs import Run
 from tui_trainer.run.state import RunState
 from tui_trainer.text import clean, size
@@ -61,6 +62,13 @@ class RunScreen(Screen[None]):
     class Happened(Message):
         """Events are waiting in the feed."""
 
+    class FolderMade(Message):
+        """The run has a folder now."""
+
+        def __init__(self, folder: RunFolder) -> None:
+            super().__init__()
+            self.folder = folder
+
     def __init__(self, run: Run, state: RunState | None = None) -> None:
         super().__init__()
         self.run_ = run
@@ -105,6 +113,8 @@ class RunScreen(Screen[None]):
     @on(Happened)
     def fold(self) -> None:
         """Take in what has happened. Only what one waits for is drawn at once; the rest when its time comes."""
+        if self.feed.given == 0 and self.run_.folder is not None and not self.run_.read_only:
+            self.post_message(self.FolderMade(self.run_.folder))
         urgent = False
         for event in self.feed.take():
             self.state.apply(event)
