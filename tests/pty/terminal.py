@@ -207,8 +207,13 @@ class Program:
             fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def freeze(self) -> None:
-        """Read nothing any more, as a terminal does after ^S or at the end of a dead line."""
+        """Read nothing any more, as a terminal does after ^S or at the end of a dead line, and let it fill up."""
         self._reads.clear()
+        size = self.screen.columns, self.screen.lines
+        for other in [(100, 30), (200, 60)] * 5:  # a system keeps some 64 kB for a terminal, the program 24 frames
+            self.resize(*other)
+            self.journal.goes_on()
+        self.resize(*size)
 
     def thaw(self) -> None:
         """Read again."""
@@ -234,9 +239,9 @@ class Program:
         return "libtorch" in Path(f"/proc/{self.pid}/maps").read_text()
 
     def wait(self) -> int:
-        """The exit code, once the process has ended and all that it wrote is read."""
+        """The exit code, once the process has ended and what it wrote is read, unless the terminal is frozen."""
         until(lambda: self._process.poll() is not None, lambda: f"the end of the process; it shows\n{self.text}")
-        if not self._closed:
+        if not self._closed and self._reads.is_set():
             until(lambda: not select.select([self._master], [], [], 0)[0], lambda: "the last words")
         return self._process.returncode
 

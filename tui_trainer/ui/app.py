@@ -160,7 +160,8 @@ def show(app: TrainerApp) -> int:
         with terminal.own_terminal():
             terminal.streams_into(Path(os.devnull))
             app.run()
-            lost = isinstance(app._driver, terminal.Driver) and app._driver.lost
+            driver = app._driver
+            lost = isinstance(driver, terminal.Driver) and (driver.lost or driver.stuck)
     finally:
         code = _after(app, lost)
         for number, handler in before.items():

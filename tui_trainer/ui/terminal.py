@@ -6,48 +6,44 @@ and frozen terminals tell when a new version moves them.
 """
 
 import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import queue
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from textual.drivers.linux_driver import LinuxDriver
 
 FULL = 24
 """Writes that may wait for a terminal that does not read; Textual blocks at 30."""
+GRACE = 1.0
+"""Seconds that a terminal has at the end to read what is left."""
 
 
 class TerminalFile:
-    """The terminal to write to. After the first error nothing is written any more, and no error is raised."""
+    """The terminal to write to, without a buffer. After the first error nothing is written and no error is raised."""
 
-    def __init__(self, file: IO[str], lost: Any) -> None:
-        self._file, self._lost, self.dead = file, lost, False
+    def __init__(self, fd: int, lost: Callable[[], None]) -> None:
+        self._fd, self._lost, self._dead = fd, lost, False
 
     def write(self, text: str) -> int:
-        if not self.dead:
-            try:
-                return self._file.write(text)
-            except (OSError, ValueError):
-                self._die()
+        data = text.encode("utf-8", "replace")
+        try:
+            while data and not self._dead:
+                data = data[os.write(self._fd, data) :]
+        except OSError:
+            self._dead = True
+            self._lost()
         return len(text)
 
     def flush(self) -> None:
-        if not self.dead:
-            try:
-                self._file.flush()
-            except (OSError, ValueError):
-                self._die()
+        """Nothing is held back."""
 
     def fileno(self) -> int:
-        return self._file.fileno()
+        return self._fd
 
     def isatty(self) -> bool:
         return True
-
-    def _die(self) -> None:
-        self.dead = True
-        self._lost()
 
 
 class Driver(LinuxDriver):
@@ -61,9 +57,12 @@ class Driver(LinuxDriver):
         super().__init__(app, **options)
         self._screen = TerminalFile(terminal(), self.terminal_lost)
         self._file = self._screen  # type: ignore[assignment]
+        self._suspended = False
         self.lost = False
         self.behind = False
         """Frames were dropped: what the terminal shows is not what it should."""
+        self.stuck = False
+        """The terminal did not read what was written to it at the end."""
 
     def terminal_lost(self) -> None:
         """May be called from any thread and from a signal handler: only flags are set."""
@@ -76,6 +75,26 @@ class Driver(LinuxDriver):
     def start_application_mode(self) -> None:
         if not self.lost:
             super().start_application_mode()  # type: ignore[no-untyped-call]
+
+    def close(self) -> None:
+        """End the writer. One that is stuck in a terminal that does not read is left behind."""
+        writer = self._writer_thread
+        if writer is not None:
+            with suppress(queue.Full):
+                writer._queue.put(None, timeout=GRACE)
+            writer.join(GRACE)
+            self.stuck = writer.is_alive()
+
+    def _sigtstp_application(self, *_: object) -> None:
+        self._suspended = True
+        super()._sigtstp_application()
+
+    def _sigcont_application(self, *_: object) -> None:
+        """Carry on. After a SIGSTOP, which gives no warning, the terminal is given back first and then taken again."""
+        if self._auto_restart and not self._suspended:
+            self.suspend_application_mode()
+        self._suspended = False
+        super()._sigcont_application()
 
     def write(self, data: str) -> None:
         if self.lost or self._writer_thread is None:
@@ -102,12 +121,12 @@ class Driver(LinuxDriver):
         return width or 80, height or 25
 
 
-_terminal: IO[str] | None = None
+_terminal: int | None = None
 
 
-def terminal() -> IO[str]:
-    """The terminal the screens are drawn on; not standard error once `streams_into` has moved that to a file."""
-    return _terminal or sys.__stderr__  # type: ignore[return-value]
+def terminal() -> int:
+    """The descriptor that the screens are drawn on; not 2 once `streams_into` has moved that to a file."""
+    return 2 if _terminal is None else _terminal
 
 
 @contextmanager
@@ -115,16 +134,15 @@ def own_terminal() -> Iterator[None]:
     """Draw on a descriptor of our own, so that 1 and 2 can be given to libraries that print; both are put back."""
     global _terminal
     out, err = os.dup(1), os.dup(2)
-    with os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace") as own:
-        _terminal = own
-        try:
-            yield
-        finally:
-            _terminal = None
-            os.dup2(out, 1)
-            os.dup2(err, 2)
-            os.close(out)
-            os.close(err)
+    _terminal = os.dup(2)
+    try:
+        yield
+    finally:
+        os.dup2(out, 1)
+        os.dup2(err, 2)
+        for fd in (out, err, _terminal):
+            os.close(fd)
+        _terminal = None
 
 
 def streams_into(path: Path) -> None:
