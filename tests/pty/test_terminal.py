@@ -163,6 +163,17 @@ def test_a_signal_ends_a_program_whose_terminal_is_frozen(tmp_path: Path) -> Non
         assert program.modes == program.modes_before
 
 
+def test_a_frozen_terminal_is_given_back_when_it_reads_again_in_time(tmp_path: Path) -> None:
+    with Program(tmp_path, "--start", *LONG) as program:
+        program.wait_for("● training")
+        program.freeze()
+        program.signal(signal.SIGTERM)
+        program.journal.wait_for(RunEnded)
+        program.thaw()
+        assert program.wait() == 143
+        assert program.put_the_terminal_back()
+
+
 # --- bad ends ---
 
 

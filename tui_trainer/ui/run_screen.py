@@ -75,8 +75,8 @@ class RunScreen(Screen[None]):
         self.state = state or RunState()
         self.feed = Feed(run, self._nudge)
         self._heard = time.monotonic()
-        self._lines = Pace(share=0.008, least=0.25)
-        self._panels = Pace(share=0.012, least=0.5)
+        self._lines = Pace(share=0.008, least=0.3)
+        self._panels = Pace(share=0.012, least=1.0)
         self._stopping = False
         self._dirty = True
 

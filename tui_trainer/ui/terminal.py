@@ -16,7 +16,7 @@ from textual.drivers.linux_driver import LinuxDriver
 
 FULL = 24
 """Writes that may wait for a terminal that does not read; Textual blocks at 30."""
-GRACE = 1.0
+GRACE = 2.0
 """Seconds that a terminal has at the end to read what is left."""
 
 
@@ -57,7 +57,7 @@ class Driver(LinuxDriver):
         super().__init__(app, **options)
         self._screen = TerminalFile(terminal(), self.terminal_lost)
         self._file = self._screen  # type: ignore[assignment]
-        self._suspended = False
+        self._suspended = self._leaving = False
         self.lost = False
         self.behind = False
         """Frames were dropped: what the terminal shows is not what it should."""
@@ -74,7 +74,17 @@ class Driver(LinuxDriver):
 
     def start_application_mode(self) -> None:
         if not self.lost:
+            self._leaving = False
             super().start_application_mode()  # type: ignore[no-untyped-call]
+
+    def stop_application_mode(self) -> None:
+        """Give the terminal back. Frames that still wait are of no use: what puts it back comes first."""
+        self._leaving = True
+        if self._writer_thread is not None:
+            with suppress(queue.Empty):
+                while True:
+                    self._writer_thread._queue.get_nowait()
+        super().stop_application_mode()
 
     def close(self) -> None:
         """End the writer. One that is stuck in a terminal that does not read is left behind."""
@@ -100,7 +110,7 @@ class Driver(LinuxDriver):
         if self.lost or self._writer_thread is None:
             return
         waiting = self._writer_thread._queue.qsize()
-        if waiting >= FULL or (self.behind and waiting > 2):
+        if not self._leaving and (waiting >= FULL or (self.behind and waiting > 2)):
             self.behind = True
             return
         super().write(data)
