@@ -7,8 +7,8 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,26 +23,33 @@ JOURNALS = Path(__file__).parents[1] / "journals"
 
 Orphans = dict[str, Program]
 
+
+@contextmanager
+def training(folders: Sequence[Path], *words: str) -> Iterator[list[Program]]:
+    """Programs that train, a folder each. They are started side by side: that takes most of the time."""
+    with ExitStack() as stack:
+        programs = [stack.enter_context(Program(folder, "--start", *LONG, *words)) for folder in folders]
+        for program in programs:
+            program.wait_for("● training")
+        yield programs
+
+
 # --- closed ---
 
 
 @pytest.fixture(scope="module")
 def orphans(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orphans]:
     """Programs whose terminals were closed: while one trained, while one was paused, and after one was frozen."""
-    with ExitStack() as stack:
-        programs = {}
-        for name in ("training", "paused", "frozen"):
-            program = Program(tmp_path_factory.mktemp(name), "--start", *LONG, "--max-time", "10")
-            programs[name] = stack.enter_context(program)
-        for name, program in programs.items():
-            program.wait_for("● training")
-            if name == "paused":
-                program.press("space", "❚❚ PAUSED")
-                program.journal.wait_for(RunPaused)
-            if name == "frozen":
-                program.freeze()
-            program.close_terminal()
-        yield programs
+    names = ("training", "paused", "frozen")
+    folders = [tmp_path_factory.mktemp(name) for name in names]
+    with training(folders, "--max-time", "10") as (first, paused, frozen):
+        first.close_terminal()
+        paused.press("space", "❚❚ PAUSED")
+        paused.journal.wait_for(RunPaused)
+        paused.close_terminal()
+        frozen.freeze()
+        frozen.close_terminal()
+        yield dict(zip(names, (first, paused, frozen), strict=True))
 
 
 @pytest.mark.parametrize("name", ["training", "paused", "frozen"])
@@ -92,7 +99,7 @@ def test_a_process_that_trains_nothing_ends_with_its_terminal(tmp_path: Path, wo
 def test_a_frozen_terminal_holds_no_training_up_and_is_right_again_afterwards(tmp_path: Path) -> None:
     with Program(tmp_path, "--start", *LONG) as program:
         program.wait_for("● training")
-        program.journal.goes_on(2000)
+        program.journal.goes_on(800)
         before = program.journal.of(BatchTrained)
         program.freeze()
         began = time.time()
@@ -134,44 +141,36 @@ def test_a_process_that_was_stopped_and_continued_works_and_ends_as_always(tmp_p
 # --- signals ---
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_saves_ends_and_gives_the_terminal_back(tmp_path: Path, number: signal.Signals, code: int) -> None:
-    with Program(tmp_path, "--start", *LONG) as program:
-        program.wait_for("● training")
-        program.press("c", "last.pt")
-        program.journal.goes_on(100)
-        program.signal(number)
-        assert program.wait() == code
-        *_, saved, ended = program.journal.events()
-        assert isinstance(ended, RunEnded) and (ended.reason, ended.exit_code) == ("interrupted", code)
-        assert isinstance(saved, CheckpointSaved) and saved.step >= program.journal.step
-        assert saved.bytes == program.journal.last.stat().st_size
-        with zipfile.ZipFile(program.journal.last) as file:
-            assert file.testzip() is None
-        assert program.put_the_terminal_back()
-        assert f"interrupted: runs/{program.journal.run.name}" in program.last_words
+def test_a_signal_saves_ends_and_gives_the_terminal_back(tmp_path: Path) -> None:
+    ends = {signal.SIGTERM: 143, signal.SIGINT: 130}
+    with training([tmp_path / number.name for number in ends]) as programs:
+        for program, (number, code) in zip(programs, ends.items(), strict=True):
+            program.press("c", "last.pt")
+            program.journal.goes_on(100)
+            program.signal(number)
+            assert program.wait() == code
+            *_, saved, ended = program.journal.events()
+            assert isinstance(ended, RunEnded) and (ended.reason, ended.exit_code) == ("interrupted", code)
+            assert isinstance(saved, CheckpointSaved) and saved.step >= program.journal.step
+            assert saved.bytes == program.journal.last.stat().st_size
+            with zipfile.ZipFile(program.journal.last) as file:
+                assert file.testzip() is None
+            assert program.put_the_terminal_back()
+            assert f"interrupted: runs/{program.journal.run.name}" in program.last_words
 
 
 def test_a_signal_ends_a_program_whose_terminal_is_frozen(tmp_path: Path) -> None:
-    with Program(tmp_path, "--start", *LONG) as program:
-        program.wait_for("● training")
-        program.freeze()
-        program.signal(signal.SIGTERM)
-        assert program.wait() == 143
-        *_, saved, ended = program.journal.events()
-        assert isinstance(saved, CheckpointSaved) and isinstance(ended, RunEnded)
-        assert program.modes == program.modes_before
-
-
-def test_a_frozen_terminal_is_given_back_when_it_reads_again_in_time(tmp_path: Path) -> None:
-    with Program(tmp_path, "--start", *LONG) as program:
-        program.wait_for("● training")
-        program.freeze()
-        program.signal(signal.SIGTERM)
-        program.journal.wait_for(RunEnded)
-        program.thaw()
-        assert program.wait() == 143
-        assert program.put_the_terminal_back()
+    with training([tmp_path / "stays frozen", tmp_path / "reads again"]) as programs:
+        for program in programs:
+            program.freeze()
+            program.signal(signal.SIGTERM)
+            program.journal.wait_for(RunEnded)
+            if program is programs[1]:
+                program.thaw()
+            assert program.wait() == 143
+            assert isinstance(program.journal.events()[-2], CheckpointSaved)
+        assert programs[0].modes == programs[0].modes_before
+        assert programs[1].put_the_terminal_back()
 
 
 # --- bad ends ---
