@@ -47,7 +47,8 @@ def describe(device: torch.device) -> str:
     if device.type == "xpu":
         return f"{device} {torch.xpu.get_device_name(device)}"
     if device.type == "cpu":
-        return f"cpu, {torch.get_num_threads()} threads"
+        threads = torch.get_num_threads()
+        return f"cpu, {threads} thread{'s' if threads > 1 else ''}"
     return str(device)
 
 

@@ -217,6 +217,8 @@ def fit(settings: Settings, inbox: Inbox, folder: Path | None = None) -> Iterato
                     seconds=time.monotonic() - began,
                 )
             else:
+                if not course.is_reported():
+                    yield course.report()  # the last step there is, before the checkpoint that holds it
                 yield Preparing(what="stop")
                 if stopped.save:
                     yield from course.save_now()

@@ -76,6 +76,7 @@ class TrainerApp(App[None]):
 
     def start_run(self, settings: Settings) -> None:
         """Train here, and show it."""
+        self.clear_notifications()  # what was wrong on the form is mended
         self.watch_run(RunScreen(LocalRun(settings)))
 
     def watch_run(self, screen: RunScreen, *, then_form: bool = True) -> None:
@@ -144,7 +145,13 @@ def show(app: TrainerApp) -> int:
     for name in ("TEXTUAL_DRIVER", "TEXTUAL_DEVTOOLS_HOST", "TEXTUAL_DEVTOOLS_PORT"):
         os.environ.pop(name, None)  # they make Textual load other code
 
+    asked = 0
+
     def end(number: int, _frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked and number == signal.SIGINT and not app.is_running:
+            os._exit(128 + number)  # a second Ctrl-C, on the shell again, does not wait for the run
+        asked = asked or number
         if app.feed is not None and app.feed.ended is None:
             app.feed.run.send(Stop(signal=number))
         app.terminal_is_gone()
@@ -166,7 +173,7 @@ def show(app: TrainerApp) -> int:
         code = _after(app, lost)
         for number, handler in before.items():
             signal.signal(number, handler)
-    return code
+    return 128 + asked if asked and code == 0 else code
 
 
 def _after(app: TrainerApp, lost: bool) -> int:

@@ -338,7 +338,7 @@ class RunScreen(Screen[None]):
         saved = "The newest checkpoint stays."
         if not self.state.checkpoints:
             saved = "Nothing is saved yet."
-        question = f"The run is under way. {saved}"
+        question = f"The run is {'paused' if self.state.status == 'paused' else 'under way'}. {saved}"
         answers = {"stop": "Stop and save", "leave": "Leave without saving", "cancel": "Cancel"}
         self.app.push_screen(Ask(question, answers), leave)
 

@@ -10,7 +10,7 @@ from textual.content import Content
 
 from tui_trainer.run.state import RunState, Series
 from tui_trainer.text import fixed, percent
-from tui_trainer.ui.widgets.panel import MUTED, Panel
+from tui_trainer.ui.widgets.panel import MUTED, Panel, to_come
 
 _STYLED = re.compile(r"\x1b\[38;5;(\d+)m([^\x1b]*)|\x1b\[0m|([^\x1b]+)")
 _STYLES = {1: "$primary", 2: "$secondary", 3: "$primary 50%"}
@@ -161,7 +161,7 @@ class AccuracyChart(Panel):
     def draw(self, state: RunState, width: int, height: int) -> Content:
         xs, ys = bucketed(state.accuracy_curve, width)
         if not xs or height < 4:
-            return Content.styled("after the first validation" if height else "", MUTED)
+            return Content.styled(to_come(state, "after the first validation"), MUTED)
         ticks, right = epoch_ticks(state, width)
         newest = f"━ validation  {percent(ys[-1])}"
         best = f"  best {percent(state.best.accuracy)} @ {state.best.epoch}" if state.best else ""
@@ -173,4 +173,6 @@ class AccuracyChart(Panel):
 
 def waiting(state: RunState) -> str:
     """What an empty chart says."""
+    if state.is_over:
+        return "no step was taken"
     return f"waiting for the first step: {state.activity}" if state.activity else "waiting for the first step"

@@ -163,7 +163,7 @@ class Progress(Clocked):
         word = {"lost": "lost", "diverged": "diverged"}.get(state.status, "failed")
         where = "before the first step"
         if state.batches:
-            where = f"in epoch {state.epoch} of {state.total_epochs}, batch {state.batch:,} of {state.batches:,}"
+            where = f"in epoch {state.epoch} of {state.total_epochs}"
         best = f" · best epoch {state.best.epoch}: {percent(state.best.accuracy)}" if state.best else ""
         text = f"{word} {where}, after {clock(state.elapsed)}{best}"
         return Content.styled(f" {text}"[:width], "bold $error")

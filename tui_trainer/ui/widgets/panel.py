@@ -14,6 +14,11 @@ MUTED = "$foreground 60%"
 """The style of labels: there, and not in the way."""
 
 
+def to_come(state: RunState, when: str) -> str:
+    """What an empty panel says: when it will have something to show, or that it never will."""
+    return "nothing came of it" if state.is_over else when
+
+
 class View(Widget):
     """Something drawn from a `RunState`. `key` says what it depends on, `draw` gives the picture."""
 

@@ -11,7 +11,7 @@ from tui_trainer.run.events import Evaluated
 from tui_trainer.run.state import RunState
 from tui_trainer.text import ago, clean, clock, fixed, number, percent, size
 from tui_trainer.ui.widgets.header import BLOCKS, bar
-from tui_trainer.ui.widgets.panel import MUTED, ListPanel, Panel
+from tui_trainer.ui.widgets.panel import MUTED, ListPanel, Panel, to_come
 
 
 def short_names(names: tuple[str, ...], width: int) -> list[str]:
@@ -59,7 +59,7 @@ class ConfusionTable(Panel):
         seen = state.evaluation
         if seen is None or not seen.confusion:
             self.retitle()
-            return Content.styled("after the first validation", MUTED)
+            return Content.styled(to_come(state, "after the first validation"), MUTED)
         split = "test" if seen.split == "test" else "validation"
         names = state.classes if len(state.classes) == len(seen.confusion) else ()
         names = names or tuple(str(i) for i in range(len(seen.confusion)))
@@ -188,7 +188,7 @@ class EpochTable(ListPanel):
 
     def lines(self, state: RunState, width: int) -> list[Content]:
         if not state.epochs:
-            return [Content.styled("after the first epoch", MUTED)]
+            return [Content.styled(to_come(state, "after the first epoch"), MUTED)]
         rows = []
         for row in state.epochs:
             best = state.best is not None and row.epoch == state.best.epoch
@@ -212,7 +212,7 @@ class CheckpointLog(ListPanel):
 
     def lines(self, state: RunState, width: int) -> list[Content]:
         if not state.checkpoints:
-            return [Content.styled("after the first epoch, or with c", MUTED)]
+            return [Content.styled(to_come(state, "after the first epoch, or with c"), MUTED)]
         order = {"epoch": 0, "last": 1, "best": 2}
         rows = []
         for row in sorted(state.checkpoints.values(), key=lambda row: (order.get(row.kind, 0), row.step)):
