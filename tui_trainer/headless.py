@@ -130,7 +130,6 @@ class LinePrinter:
         self._live = self._out.is_terminal and not self._out.is_dumb_terminal
         """A progress line may be rewritten in place."""
         self._last = self._drawn = time.monotonic()
-        self._began: float | None = None
 
     def show(self, event: Event) -> None:
         self._state.apply(event)

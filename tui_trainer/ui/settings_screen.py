@@ -40,6 +40,11 @@ from tui_trainer.ui.widgets.keys import KeyLine
 from tui_trainer.ui.widgets.panel import MUTED
 
 
+def command_line(settings: Settings) -> str:
+    """The same run from a script."""
+    return shlex.join(["tui-trainer", "--no-ui", *flags(settings)])
+
+
 class Field(Horizontal):
     """One setting: its name, a widget for its value, and whether that value can be used."""
 
@@ -261,7 +266,7 @@ class SettingsScreen(Screen[None]):
         self.query_one(RateCurve).draw(settings, future.steps_per_epoch)
         lines = [Content(line) for line in (future.short() if self.has_class("-narrow") else future.lines())]
         panel.update(Content("\n").join(lines))
-        words = shlex.join(["tui-trainer", "--no-ui", *flags(settings)])
+        words = command_line(settings)
         same.update(Content.assemble(("\nthe same from a script (f3 copies)\n", MUTED), (words, "$primary")))
 
     def _show_help(self) -> None:
@@ -311,7 +316,7 @@ class SettingsScreen(Screen[None]):
 
     def action_copy(self) -> None:
         try:
-            words = shlex.join(["tui-trainer", "--no-ui", *flags(self.settings())])
+            words = command_line(self.settings())
         except SettingsError:
             self.say("There is no command line yet: mend the settings in red first.", "warning")
             return

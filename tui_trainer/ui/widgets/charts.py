@@ -13,12 +13,12 @@ from tui_trainer.text import fixed, percent
 from tui_trainer.ui.widgets.panel import MUTED, Panel, to_come
 
 _STYLED = re.compile(r"\x1b\[38;5;(\d+)m([^\x1b]*)|\x1b\[0m|([^\x1b]+)")
-_STYLES = {1: "$primary", 2: "$secondary", 3: "$primary 50%"}
+_STYLES = {1: "$primary", 2: "$secondary"}
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Points of one line; `style` 1 is training, 2 validation, 3 faint training."""
+    """Points of one line; `style` 1 is training, 2 validation."""
 
     xs: Sequence[float]
     ys: Sequence[float]
