@@ -60,10 +60,42 @@ class ModelFacts:
         return f"conv {'-'.join(str(n) for n in self.channels)}, {dense}"
 
 
-MODELS: dict[str, ModelFacts] = {
+@dataclass(frozen=True, slots=True)
+class ResNetFacts:
+    """A residual network of torchvision: how many blocks of two 3x3 convolutions each of its stages has."""
+
+    title: str
+    blocks: tuple[int, ...]
+    widths: tuple[int, ...] = (64, 128, 256, 512)
+    """Output channels of each stage."""
+
+    def parameters(self, shape: tuple[int, int, int], classes: int) -> int:
+        """Trainable numbers for images of `shape` [C, H, W]: convolutions without biases, each with a normalisation."""
+        inputs = self.widths[0]
+        total = inputs * (shape[0] * 49 + 2)
+        for stage, (width, blocks) in enumerate(zip(self.widths, self.blocks, strict=True)):
+            for block in range(blocks):
+                total += width * (inputs * 9 + 2) + width * (width * 9 + 2)
+                if stage and not block:
+                    total += width * (inputs + 2)  # the shortcut past a block that halves the image
+                inputs = width
+        return total + classes * (inputs + 1)
+
+    def outline(self, shape: tuple[int, int, int], classes: int) -> str:
+        """The widths in reading order."""
+        return f"{'-'.join(str(n) for n in self.widths)}, {classes}"
+
+
+MODELS: dict[str, ModelFacts | ResNetFacts] = {
     "mlp": ModelFacts("the tutorial's fully connected network", (), (512, 512)),
     "cnn": ModelFacts("a small convolutional network", (32, 64), (128,)),
+    "resnet18": ResNetFacts("torchvision's ResNet-18", (2, 2, 2, 2)),
 }
+
+
+def padded(shape: tuple[int, int, int], pad: int) -> tuple[int, int, int]:
+    """The shape [C, H, W] of images with a border of `pad` pixels."""
+    return shape[0], shape[1] + 2 * pad, shape[2] + 2 * pad
 
 
 def find_files(dataset: str, data_dir: str) -> Path | None:

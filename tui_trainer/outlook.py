@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
 
-from tui_trainer.catalog import DATASETS, MINI_FOLDER, MODELS, find_files
+from tui_trainer.catalog import DATASETS, MINI_FOLDER, MODELS, find_files, padded
 from tui_trainer.settings import Settings
 from tui_trainer.text import clean, size
 
@@ -52,6 +52,7 @@ def look(settings: Settings) -> Outlook:
     """What a run with these settings will be."""
     s, facts, model = settings, DATASETS[settings.dataset], MODELS[settings.model]
     train, valid, test = facts.train_examples, facts.test_examples, 0
+    shape, classes = padded(facts.shape, s.pad), len(facts.classes)
     if s.overfit_batches:
         train = valid = min(train, s.overfit_batches * s.batch_size)
         test = facts.test_examples
@@ -71,8 +72,8 @@ def look(settings: Settings) -> Outlook:
         test_examples=test,
         steps_per_epoch=batches,
         steps=min(steps, s.max_steps) if s.max_steps else steps,
-        parameters=model.parameters(facts.shape, len(facts.classes)),
-        outline=f"{s.model}  {model.outline(facts.shape, len(facts.classes))}",
+        parameters=model.parameters(shape, classes),
+        outline=f"{s.model}  {model.outline(shape, classes)}",
         data=describe_data(s.dataset, s.data_dir),
         device=describe_device(s.device),
     )

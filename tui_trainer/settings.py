@@ -80,6 +80,39 @@ class Settings(BaseModel):
         ge=0,
         le=0.9,
     )
+    pad: int = _setting(
+        0,
+        "data",
+        "Border",
+        "Black pixels added on every side of an image: 2 makes 28 x 28 images 32 x 32.",
+        ge=0,
+        le=256,
+    )
+    augment: Literal["none", "flip", "crop", "flip_crop"] = _setting(
+        "none",
+        "data",
+        "Augmentation",
+        "Random changes of the training images, another one each epoch: flip mirrors them, crop moves them by up to an "
+        "eighth of their size.",
+    )
+    data_path: Literal["auto", "resident", "loader"] = _setting(
+        "auto",
+        "data",
+        "Data path",
+        "resident holds the data on the device as bytes and cuts batches there, the fastest way; loader fetches each "
+        "batch through a DataLoader. auto is resident when the data fits into half of the free memory.",
+    )
+    workers: int = _setting(
+        0,
+        "data",
+        "Workers",
+        "Processes that fetch batches for data path loader; 0 fetches in the run's own.",
+        ge=0,
+        le=1024,
+    )
+    mp_context: Literal["auto", "fork", "spawn", "forkserver"] = _setting(
+        "auto", "data", "Worker start", "How worker processes are started; auto is Python's choice for this system."
+    )
     limit_train_batches: int = _setting(
         0, "data", "Limit batches", "Train on only this many batches an epoch; 0 is all of them.", ge=0, le=10**9
     )
@@ -93,11 +126,12 @@ class Settings(BaseModel):
         le=10**9,
     )
 
-    model: Literal["mlp", "cnn"] = _setting(
+    model: Literal["mlp", "cnn", "resnet18"] = _setting(
         "mlp",
         "model",
         "Model",
-        "mlp is the tutorial's 784-512-512-10 network; cnn, a small convolutional network, fits images better.",
+        "mlp is the tutorial's 784-512-512-10 network; cnn, a small convolutional network, fits images better; "
+        "resnet18 is torchvision's, for a GPU.",
         simple=True,
     )
     loss: Loss = _setting(
@@ -115,6 +149,12 @@ class Settings(BaseModel):
         "Share of each target spread evenly over all classes; 0.1 makes a model less sure of itself. 0 is off.",
         ge=0,
         lt=1,
+    )
+    channels_last: bool = _setting(
+        False,
+        "model",
+        "Channels last",
+        "Keep images with their channels last in memory; convolutions on a GPU like it.",
     )
 
     optimizer: Optimizer = _setting(
@@ -158,6 +198,38 @@ class Settings(BaseModel):
         "Batches whose gradients are averaged into one step: k batches of n act as one batch of k x n.",
         ge=1,
         le=100_000,
+    )
+
+    ema: float = _setting(
+        0.0,
+        "optimisation",
+        "Weight average",
+        "Measure and keep a moving average of the weights; this share of it is kept at each step, 0.999 is usual. "
+        "0 is off.",
+        ge=0,
+        lt=1,
+    )
+    amp: Literal["off", "bf16", "fp16"] = _setting(
+        "off",
+        "optimisation",
+        "Mixed precision",
+        "Compute in 16 bits where it is safe: about twice as fast on a recent GPU. bf16 needs no care, fp16 scales "
+        "the loss.",
+    )
+    matmul_precision: Literal["highest", "high", "medium"] = _setting(
+        "highest",
+        "optimisation",
+        "Matrix products",
+        "Precision of float32 products: high allows TensorFloat-32 on a GPU, medium bfloat16; faster and less exact.",
+    )
+    compile: bool = _setting(
+        False, "optimisation", "Compile", "Compile the model with torch.compile; takes a minute, then steps are faster."
+    )
+    cuda_graph: Literal["auto", "on", "off"] = _setting(
+        "auto",
+        "optimisation",
+        "CUDA graph",
+        "Record a whole training step once and launch it as one piece; small models gain most. Only on a CUDA device.",
     )
 
     epochs: int = _setting(
@@ -220,6 +292,15 @@ class Settings(BaseModel):
         "auto takes the first of cuda, mps, xpu and cpu that is there; or name one, such as cuda:1.",
         simple=True,
         pattern=r"^(auto|cpu|mps|(cuda|xpu)(:[0-9]{1,3})?)$",
+    )
+    threads: int = _setting(
+        0,
+        "run",
+        "Threads",
+        "CPU threads that compute; 0 is one a core. Fewer are faster beside other busy programs. Losses differ in the "
+        "last digits with another number.",
+        ge=0,
+        le=4096,
     )
     seed: int | None = _setting(
         None, "run", "Seed", "Same seed, same losses. Empty draws one, and the run records it.", ge=0, le=2**63 - 1
@@ -331,6 +412,12 @@ def contradictions(settings: Settings) -> list[tuple[tuple[str, ...], str]]:
     if s.overfit_batches and s.limit_train_batches:
         sentence = "overfit_batches: cannot be used together with limit_train_batches; set one of them to 0"
         found.append((("overfit_batches", "limit_train_batches"), sentence))
+    if s.workers and s.data_path == "resident":
+        sentence = "workers: data_path resident fetches nothing; set workers to 0, or data_path to loader"
+        found.append((("workers", "data_path"), sentence))
+    if s.cuda_graph == "on" and s.grad_accum_steps > 1:
+        sentence = "cuda_graph: a graph is one whole step; set grad_accum_steps to 1, or cuda_graph to auto"
+        found.append((("cuda_graph", "grad_accum_steps"), sentence))
     return found
 
 

@@ -12,8 +12,8 @@ from tui_trainer.catalog import MINI_FOLDER
 from tui_trainer.run.commands import Command, Inbox
 from tui_trainer.run.events import BatchTrained, Event
 from tui_trainer.settings import Settings
+from tui_trainer.training.batches import Order
 from tui_trainer.training.course import Course
-from tui_trainer.training.data import Order
 from tui_trainer.training.loop import fit, prepare
 
 torch.set_num_threads(1)  # with more, beside anything else that computes, these small runs take ten times as long

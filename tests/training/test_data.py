@@ -23,7 +23,8 @@ from tui_trainer.run import commands
 from tui_trainer.run.commands import Inbox
 from tui_trainer.run.events import BatchTrained, Event, Preparing, RunStarted, Warned
 from tui_trainer.settings import Settings
-from tui_trainer.training.data import Data, Order, load, make_loader, read_idx, read_split, stratified
+from tui_trainer.training.batches import Order, Resident
+from tui_trainer.training.data import Data, load, read_idx, read_split, stratified
 from tui_trainer.training.loop import fit
 
 HAS_REAL_FILES = all((SYSTEM_FOLDER / f"{name}.gz").is_file() for name in IDX_FILES)
@@ -128,7 +129,7 @@ def test_batches_hold_what_torchvision_makes_of_an_image(tiny: Settings) -> None
     from torchvision.transforms.v2.functional import pil_to_tensor, to_dtype, to_pil_image
 
     data, _ = loaded(tiny.model_copy(update={"valid_fraction": 0.0}))
-    X, y = next(iter(make_loader(data.train, Order(5000, 16, seed=None))))
+    X, y = next(iter(Resident(data.train, Order(5000, 16, seed=None), torch.device("cpu"))))
     assert (X.shape, X.dtype, y.shape, y.dtype) == ((16, 1, 28, 28), torch.float32, (16,), torch.int64)
     tensors = [pil_to_tensor(to_pil_image(image)) for image in data.train.images[:16]]
     torch.testing.assert_close(X, to_dtype(torch.stack(tensors), torch.float32, scale=True), rtol=0, atol=1e-7)
@@ -417,7 +418,9 @@ def test_a_data_set_nobody_named_is_replaced_loudly_when_it_cannot_be_had(
     assert "Connection refused" in warned.text and "Training on fashion-mnist-mini instead" in warned.text
     (started,) = only(RunStarted, events)
     assert started.settings["dataset"] == "fashion-mnist-mini"
-    assert started.train_examples == 4_500 and started.data == "fashion-mnist-mini part of the program"
+    assert started.train_examples == 4_500 and started.data.startswith(
+        "fashion-mnist-mini part of the program, held on cpu"
+    )
     assert events[-1].reason == "finished"
 
 

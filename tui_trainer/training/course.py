@@ -5,19 +5,25 @@ import json
 import math
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from tui_trainer.errors import DivergedError, FolderError
 from tui_trainer.run.commands import Inbox
-from tui_trainer.run.events import BatchTrained, Evaluated, Event, RunEnded, RunStarted, Warned
+from tui_trainer.run.events import BatchTrained, CheckpointSaved, Evaluated, Event, RunEnded, RunStarted, Warned
 from tui_trainer.settings import Settings
+from tui_trainer.text import clean
 from tui_trainer.training import checkpoint, devices, models
-from tui_trainer.training.data import Batch, Data, Order, make_loader
+from tui_trainer.training.batches import Batches, Order, choose_path, make_batches
+from tui_trainer.training.checkpoint import Save, Writer
+from tui_trainer.training.data import Batch, Data, Images
+from tui_trainer.training.graph import Graph, why_no_graph
 from tui_trainer.training.losses import LOSSES
 from tui_trainer.training.optim import Schedule, Step, make_optimizer
 
@@ -36,25 +42,38 @@ class Course:
         device: torch.device,
         inbox: Inbox,
         folder: Path | None,
+        forward: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
+        """`forward` is the compiled model, when there is one."""
         s = self.settings = settings
         self.splits, self.model, self.device = splits, model, device
         self.inbox, self._folder = inbox, folder
+        self.writer = Writer()
         self.loss_function = LOSSES[s.loss](s.label_smoothing)
-        self.optimizer = make_optimizer(model, s)
+        held = [images for images in (splits.train, splits.valid, splits.test) if images is not None]
+        self.data_path = choose_path(s, held, device)
+        """How the data reaches the device, and why."""
         shuffle = None if s.overfit_batches else s.seed or 0
-        self._order = Order(len(splits.train), s.batch_size, seed=shuffle, limit=s.limit_train_batches)
-        self._train_loader = make_loader(splits.train, self._order)
-        measured = max(s.batch_size, EVALUATION_BATCH)
-        few = 1 if s.dry_run else 0
-        self.valid_loader = make_loader(splits.valid, Order(len(splits.valid), measured, seed=None, limit=few))
-        self.test_loader = None
-        if splits.test is not None:
-            self.test_loader = make_loader(splits.test, Order(len(splits.test), measured, seed=None, limit=few))
-        self.batches = len(self._order)
+        self.train_order = Order(len(splits.train), s.batch_size, seed=shuffle, limit=s.limit_train_batches)
+        self._train_batches = make_batches(self.data_path, splits.train, self.train_order, device, s)
+        self.valid_batches = self._to_measure(splits.valid)
+        self.test_batches = None if splits.test is None else self._to_measure(splits.test)
+        self.batches = len(self.train_order)
         updates = -(-self.batches // s.grad_accum_steps)
+        no_graph = why_no_graph(s, device)
+        records = no_graph is None and s.cuda_graph != "off"
+        self.optimizer = make_optimizer(model, s, graph=records)
         self.schedule = Schedule(self.optimizer, s, updates)
-        self.step = Step(model, self.loss_function, self.optimizer, self.schedule, s, self._order.examples)
+        self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(s.ema)) if s.ema else None  # type: ignore[no-untyped-call]
+        """The moving average of the weights, measured and kept in place of them when it is wanted."""
+        measured, examples = (self.loss_function, self.optimizer, self.schedule, s), self.train_order.examples
+        self.step = Step(model, *measured, examples, device, forward=forward, average=self.average)
+        self.warnings: list[str] = []
+        """What fell back to something slower, still to be told."""
+        if records:
+            self.step.graph = Graph(self.step.learn, list(model.parameters()), self._warn_no_graph)
+        elif s.cuda_graph == "on" or (s.cuda_graph == "auto" and device.type == "cuda"):
+            self._warn_no_graph(no_graph or "")
 
         self.epoch = 0
         self.batch = 0
@@ -80,36 +99,51 @@ class Course:
         self._top: list[tuple[float, int]] = []
         self.began = self._epoch_began = self._mark = time.monotonic()
         self._reported_at = -1
-        self._loss_sum = torch.zeros((), device=device)
+        self._loss_sum: float | Tensor = 0.0
         self._examples = 0
         self._waited = 0.0
         self._epoch_loss, self._epoch_examples = 0.0, 0
 
+    def _to_measure(self, images: Images) -> Batches:
+        """A split in its own order, in large batches."""
+        size = max(self.settings.batch_size, EVALUATION_BATCH)
+        order = Order(len(images), size, seed=None, limit=1 if self.settings.dry_run else 0)
+        return make_batches(self.data_path, images, order, self.device, self.settings)
+
+    def _warn_no_graph(self, reason: str) -> None:
+        self.warnings.append(f"steps are not replayed as a CUDA graph ({clean(reason)}); they are taken one by one")
+
+    def close(self) -> None:
+        """End the threads and processes that serve this run."""
+        self.writer.close()
+        for batches in (self._train_batches, self.valid_batches, self.test_batches):
+            if batches is not None:
+                batches.close()
+
     # --- going on ---
 
     def begin_epoch(self, epoch: int) -> None:
-        self.epoch = self._order.epoch = epoch
+        self.epoch = self.train_order.epoch = epoch
         self.batch, self.ends_epoch = 0, False
         self._epoch_loss, self._epoch_examples = 0.0, 0
         self._epoch_began = self._mark = time.monotonic()
 
     def train_batches(self) -> Iterator[tuple[int, Batch]]:
         """The epoch's batches with their numbers from 1, X and y on the device. Waiting for them is measured."""
-        loader = iter(self._train_loader)
+        batches = iter(self._train_batches)
         while True:
             asked = time.perf_counter()
-            batch = next(loader, None)
+            batch = next(batches, None)
             if batch is None:
                 return
-            X, y = batch[0].to(self.device), batch[1].to(self.device)
             self._waited += time.perf_counter() - asked
-            yield self.batch + 1, (X, y)
+            yield self.batch + 1, batch
 
-    def count(self, loss: Tensor, examples: int) -> None:
+    def count(self, loss: float | Tensor, examples: int) -> None:
         """Take note of a batch that is done."""
         self.batch += 1
         self.steps += 1
-        self._loss_sum += loss * examples  # stays on the device until it is reported
+        self._loss_sum += loss * examples  # a tensor stays on its device until it is reported
         self._examples += examples
         s = self.settings
         if (s.max_steps and self.steps >= s.max_steps) or (s.max_time and self.elapsed() >= s.max_time):
@@ -156,7 +190,16 @@ class Course:
         return self._reported_at == self.steps or self._examples == 0
 
     def report(self) -> BatchTrained:
-        """The batches since the last report, as an event. Waits for the device."""
+        """The batches since the last report, as an event. Waits for the device.
+
+        Raises:
+            DivergedError: the loss of one of them was not finite; its step was not taken, nor any after it.
+        """
+        if unused := self.step.unused():
+            self.batch, self.steps = self.batch - unused, self.steps - unused
+            self.step.updates -= unused // self.settings.grad_accum_steps
+            self._examples = 0
+            raise DivergedError("The loss is not finite")
         now = time.monotonic()
         loss_sum, seconds = float(self._loss_sum), max(1e-9, now - self._mark)
         event = BatchTrained(
@@ -174,8 +217,7 @@ class Course:
         self._epoch_loss += loss_sum
         self._epoch_examples += self._examples
         self.train_loss = self._epoch_loss / self._epoch_examples
-        self._loss_sum.zero_()
-        self._examples, self._waited = 0, 0.0
+        self._loss_sum, self._examples, self._waited = 0.0, 0, 0.0
         self._mark, self._reported_at = time.monotonic(), self.steps
         return event
 
@@ -190,7 +232,7 @@ class Course:
             parameters=models.count(self.model),
             layers=models.layers_of(self.model, splits.shape),
             device=devices.describe(self.device),
-            data=splits.source,
+            data=f"{splits.source}, {self.data_path.why}",
         )
 
     def ended(self, reason: str, *, error: str | None = None, exit_code: int = 0) -> RunEnded:
@@ -226,7 +268,7 @@ class Course:
     def out_of_patience(self) -> bool:
         return 0 < self.settings.patience <= self.unimproved
 
-    def save_after_epoch(self, *, is_best: bool, result: Evaluated | None) -> Iterator[Event]:
+    def save_after_epoch(self, *, is_best: bool, result: Evaluated | None) -> Iterator[Save]:
         """best.pt when it is, last.pt, and this epoch's own file when it is wanted. All hold the same bytes."""
         packed = self.pack(result)
         if is_best:
@@ -249,32 +291,36 @@ class Course:
             return out != self.epoch, None
         return out != self.epoch, out if out != self.epoch else None
 
-    def save_now(self) -> Iterator[Event]:
+    def save_now(self) -> Iterator[Save]:
         """last.pt as things are, in the middle of an epoch too."""
         yield from self._save(self.pack(None), "last.pt", "last")
 
-    def _save(self, packed: bytes, name: str, kind: str, dropped: int | None = None) -> Iterator[Event]:
-        """Write one checkpoint. A disk that refuses costs a warning, not the run."""
+    def _save(self, packed: bytes, name: str, kind: str, dropped: int | None = None) -> Iterator[Save]:
+        """Have one checkpoint written. A disk that refuses costs a warning, not the run."""
         if self._folder is None:
             return
-        try:
-            gone = self._folder / f"epoch-{dropped}.pt" if dropped else None
-            removed = f"{self._folder.name}/{gone.name}" if gone else None
-            path = self._folder / name
-            event = checkpoint.save(packed, path, kind=kind, epoch=self.epoch, step=self.steps, replaces=removed)
+        path, epoch, step = self._folder / name, self.epoch, self.steps
+        gone = self._folder / f"epoch-{dropped}.pt" if dropped else None
+
+        def write() -> CheckpointSaved:
+            removed = f"{gone.parent.name}/{gone.name}" if gone else None
+            event = checkpoint.save(packed, path, kind=kind, epoch=epoch, step=step, replaces=removed)
             self.saved = True
             if gone:  # not before its successor is on the disk
                 gone.unlink(missing_ok=True)
-            yield event
-        except OSError as error:
+            return event
+
+        def failed(error: OSError) -> Event:
             if self.inbox.stop is not None:
                 raise FolderError(
                     f"The checkpoint {name} cannot be saved: {error.strerror}. The one before it is kept. "
                     "Make room or mend the folder, then train again."
                 ) from error
-            yield Warned(
+            return Warned(
                 text=f"{name} was not saved ({error.strerror}); training goes on, and the next save tries again"
             )
+
+        yield self.writer.begin(write, failed)
 
     def pack(self, result: Evaluated | None) -> bytes:
         """This moment as the bytes of a checkpoint.
@@ -282,16 +328,19 @@ class Course:
         Raises:
             DivergedError: a weight is not finite; nothing of it should replace what was saved before.
         """
+        if self.step.unused():
+            self.report()  # which tells of the loss that was not finite
         weights = self.model.state_dict()
-        for name, tensor in weights.items():
-            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-                raise DivergedError(f"The weights {name} are not finite", step_taken=True)
+        if name := first_not_finite(weights):
+            raise DivergedError(f"The weights {name} are not finite", step_taken=True)
         version, internal, gauss = random.getstate()
         numpy_name, numpy_keys, *numpy_rest = np.random.get_state()
         content: checkpoint.Checkpoint = {
             "epoch": self.epoch,
             "model_state_dict": weights,
-            "optimizer_state_dict": self.optimizer.state_dict(),
+            "ema_state_dict": self.average.module.state_dict() if self.average else None,
+            "optimizer_state_dict": plain(self.optimizer.state_dict()),
+            "scaler": self.step.scaler.state_dict() if self.step.scaler else None,
             "loss": result.loss if result else self.train_loss,
             "schedule": self.schedule.state_dict(),
             "batch": self.batch,
@@ -311,17 +360,36 @@ class Course:
         }
         return checkpoint.pack(content)
 
+    def measured_model(self) -> nn.Module:
+        """The model whose weights are measured: the moving average where there is one."""
+        return self.average.module if self.average else self.model
+
     def best_model(self) -> nn.Module | None:
         """A copy of the model with the best epoch's weights; None when there never was one."""
+        self.writer.wait()
         if self._folder is not None and (path := self._folder / "best.pt").exists():
-            weights = checkpoint.load(path, self.device)["model_state_dict"]
+            saved = checkpoint.load(path, self.device)
         elif self._best_packed is not None:
-            weights = checkpoint.unpack(self._best_packed, "the best checkpoint", self.device)["model_state_dict"]
+            saved = checkpoint.unpack(self._best_packed, "the best checkpoint", self.device)
         else:
             return None
         model = copy.deepcopy(self.model)
-        model.load_state_dict(weights)
+        model.load_state_dict(saved.get("ema_state_dict") or saved["model_state_dict"])
         return model
+
+
+def first_not_finite(weights: dict[str, Tensor]) -> str | None:
+    """The name of a tensor that holds NaN or infinity; None when none does. Waits for the device once."""
+    named = {name: tensor for name, tensor in weights.items() if tensor.is_floating_point() and tensor.numel()}
+    largest = torch.stack([norm.float() for norm in torch._foreach_norm(list(named.values()), ord=math.inf)])
+    finite = torch.isfinite(largest).tolist()
+    return next((name for name, good in zip(named, finite, strict=True) if not good), None)
+
+
+def plain(state: dict[str, Any]) -> dict[str, Any]:
+    """An optimizer's state with its learning rates as numbers: a recorded step keeps them on the device."""
+    groups = [{key: float(v) if key == "lr" else v for key, v in group.items()} for group in state["param_groups"]]
+    return state | {"param_groups": groups}
 
 
 def is_better(value: float, best: float | None, *, monitor: str, min_delta: float) -> bool:

@@ -1,4 +1,4 @@
-"""Data sets as tensors, and batches of them in an order that depends on nothing but seed and epoch."""
+"""Data sets as tensors of bytes: found, read, checked and split."""
 
 import gzip
 import hashlib
@@ -7,17 +7,18 @@ import os
 import shutil
 import urllib.request
 import zlib
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset
 
-from tui_trainer.catalog import DATASETS, IDX_FILES, find_files, idx_file
+from tui_trainer.catalog import DATASETS, IDX_FILES, find_files, idx_file, padded
 from tui_trainer.errors import DataError
 from tui_trainer.run.events import Event, Preparing, Warned
 from tui_trainer.settings import Settings
@@ -46,37 +47,12 @@ class Images(Dataset[Batch]):
     def part(self, indices: Tensor) -> "Images":
         return Images(self.images[indices], self.labels[indices])
 
+    def to(self, device: torch.device) -> "Images":
+        return Images(self.images.to(device), self.labels.to(device))
 
-class Order(Sampler[Tensor]):
-    """Which examples make up each batch: shuffled by (seed, epoch) alone, so an order needs no state to be repeated."""
-
-    def __init__(self, examples: int, batch_size: int, *, seed: int | None, limit: int = 0) -> None:
-        """`seed` None keeps the order of the data; `limit` takes only so many batches, 0 all."""
-        self._examples, self._batch_size, self._seed = examples, batch_size, seed
-        self._batches = -(-examples // batch_size)
-        if limit:
-            self._batches = min(self._batches, limit)
-        self.epoch = 1
-
-    @property
-    def examples(self) -> int:
-        """Examples given out in an epoch."""
-        return min(self._examples, self._batches * self._batch_size)
-
-    def __len__(self) -> int:
-        return self._batches
-
-    def __iter__(self) -> Iterator[Tensor]:
-        order = torch.arange(self._examples)
-        if self._seed is not None:
-            generator = torch.Generator().manual_seed((self._seed * 1_000_003 + self.epoch) % 2**63)
-            order = torch.randperm(self._examples, generator=generator)
-        yield from torch.split(order, self._batch_size)[: self._batches]
-
-
-def make_loader(images: Images, order: Order) -> "DataLoader[Batch]":
-    """Batches of `images` as (X, y); the sampler names whole batches, so nothing is collated example by example."""
-    return DataLoader(images, sampler=order, batch_size=None, generator=torch.Generator())
+    def padded(self, pad: int) -> "Images":
+        """The images with a black border of `pad` pixels."""
+        return Images(F.pad(self.images, [pad] * 4), self.labels) if pad else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +108,7 @@ def load(settings: Settings) -> Generator[Event, None, Data]:
         if int(images.labels.min()) < 0 or int(images.labels.max()) >= len(facts.classes):
             label = int(images.labels.max())
             raise DataError(f"Label {label} in {clean(folder)}, but there are {len(facts.classes)} classes.")
+    train, test = train.padded(settings.pad), test.padded(settings.pad)
     held_out: Images | None = test
     if settings.overfit_batches:
         few = torch.arange(min(len(train), settings.overfit_batches * settings.batch_size))
@@ -147,7 +124,7 @@ def load(settings: Settings) -> Generator[Event, None, Data]:
     else:
         valid, held_out = test, None
     source = source or ("part of the program" if name == "fashion-mnist-mini" else f"found in {clean(folder)}")
-    return Data(name, f"{name} {source}", facts.classes, facts.shape, train, valid, held_out)
+    return Data(name, f"{name} {source}", facts.classes, padded(facts.shape, settings.pad), train, valid, held_out)
 
 
 def stratified(labels: Tensor, fraction: float, seed: int) -> Tensor:

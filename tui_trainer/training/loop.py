@@ -25,7 +25,9 @@ from tui_trainer.run.events import (
     Warned,
 )
 from tui_trainer.settings import Settings
+from tui_trainer.text import clean
 from tui_trainer.training import data, devices, models
+from tui_trainer.training.checkpoint import Happening, in_order
 from tui_trainer.training.course import Course
 
 
@@ -37,12 +39,14 @@ class Stopped(Exception):
         self.signal, self.save = command.signal, command.save
 
 
-def train(course: Course) -> Iterator[Event]:
+def train(course: Course) -> Iterator[Happening]:
     """One epoch. X is [N, C, H, W] float32 on `course.device`, y is [N] int64 class indices."""
     course.model.train()
     for batch, (X, y) in course.train_batches():
         loss = course.step(X, y, batch)  # predict, measure, backward, update: see optim.Step
         course.count(loss, len(X))
+        if course.warnings:
+            yield Warned(text=course.warnings.pop())
         if course.due():  # .item() waits for the device, so only when it will be seen
             yield course.report()
         yield from obey(course)  # pause here, change the learning rate here, or raise Stopped
@@ -50,29 +54,30 @@ def train(course: Course) -> Iterator[Event]:
             break
     if not course.is_reported():
         yield course.report()
+    yield from settle(course)
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def evaluate(
     course: Course, split: str, model: nn.Module | None = None, at: Evaluated | None = None
-) -> Generator[Event, None, Evaluated]:
+) -> Generator[Happening, None, Evaluated]:
     """The average loss, the accuracy and the confusion counts over `valid` or `test`, without learning from it."""
     yield Preparing(what="test" if split == "test" else "validation")
     began = time.monotonic()
-    model = model or course.model
+    model = model or course.measured_model()
     waits = not course.paused  # a measurement asked for in a pause is made in it
-    loader = course.test_loader if split == "test" else course.valid_loader
-    assert loader is not None
+    batches = course.test_batches if split == "test" else course.valid_batches
+    assert batches is not None
     classes = len(course.splits.classes)
     loss_sum = torch.zeros((), device=course.device)
     confusion = torch.zeros(classes * classes, dtype=torch.int64, device=course.device)
     examples = 0
     course.measuring = True
     model.eval()
-    for X, y in loader:
-        X, y = X.to(course.device), y.to(course.device)
-        pred = model(X)
-        loss_sum += course.loss_function(pred, y) * len(X)
+    for X, y in batches:
+        with course.step.autocast:
+            pred = model(X)
+            loss_sum += course.loss_function(pred, y) * len(X)
         confusion += torch.bincount(y * classes + pred.argmax(1), minlength=classes * classes)
         examples += len(X)
         yield from obey(course, waits=waits)
@@ -94,7 +99,7 @@ def evaluate(
     return result
 
 
-def epochs(course: Course) -> Generator[Event, None, str]:
+def epochs(course: Course) -> Generator[Happening, None, str]:
     """The tutorial's last section: train and evaluate, epoch after epoch. Gives the reason why it ended."""
     reason = "finished"
     for epoch in range(1, course.settings.epochs + 1):
@@ -120,14 +125,16 @@ def epochs(course: Course) -> Generator[Event, None, str]:
     return reason
 
 
-def obey(course: Course, *, waits: bool = True) -> Iterator[Event]:
+def obey(course: Course, *, waits: bool = True) -> Iterator[Happening]:
     """Carry out the commands that have come; while paused, wait for more (unless `waits` is False).
 
     Raises:
         Stopped: the run should end here.
     """
+    if course.writer.news():
+        yield None
     since = time.monotonic()
-    while command := course.inbox.wait() if course.paused and waits else course.inbox.take():
+    while command := (yield from next_command(course)) if course.paused and waits else course.inbox.take():
         now = time.monotonic()
         course.leave_out(now - since, of_epoch=course.paused)
         since = now
@@ -159,11 +166,23 @@ def obey(course: Course, *, waits: bool = True) -> Iterator[Event]:
         since = now
 
 
+def settle(course: Course) -> Iterator[Happening]:
+    """Wait for what is being saved, and let it be told of."""
+    course.writer.wait()
+    yield None
+
+
+def next_command(course: Course) -> Generator[Happening, None, commands.Command]:
+    """The next command, however long it takes."""
+    yield from settle(course)
+    return course.inbox.wait()
+
+
 def prepare(settings: Settings, inbox: Inbox, folder: Path | None) -> Generator[Event, None, Course]:
     """Device, data and model, ready for the first step."""
     yield Preparing(what="device")
     device = devices.pick(settings.device)
-    devices.make_deterministic(settings.deterministic)
+    devices.tune(settings)
     seed_everything(settings.seed or 0)
     yield Preparing(what="data")
     loading = data.load(settings)
@@ -181,7 +200,19 @@ def prepare(settings: Settings, inbox: Inbox, folder: Path | None) -> Generator[
     settings = settings.model_copy(update=used)
     yield Preparing(what="model")
     model = models.build(settings.model, splits.shape, len(splits.classes)).to(device)
-    return Course(settings, splits, model, device, inbox, folder)
+    if settings.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    forward = None
+    if settings.compile:
+        yield Preparing(what="compiling the model")
+        try:
+            forward = models.compiled(model, splits.shape, settings, device)
+        except Exception as error:  # whatever the compiler trips over, the model itself still runs
+            reason = clean(str(error).strip().split("\n")[0], 200)
+            yield Warned(
+                text=f"the model is not compiled ({type(error).__name__}: {reason}); its layers run one by one"
+            )
+    return Course(settings, splits, model, device, inbox, folder, forward)
 
 
 def seed_everything(seed: int) -> None:
@@ -197,6 +228,12 @@ def fit(settings: Settings, inbox: Inbox, folder: Path | None = None) -> Iterato
     Raises:
         TrainerError: data, model, device or disk fail; what was saved before stays as it was.
     """
+    with devices.without_denormals():
+        yield from in_order(happenings(settings, inbox, folder))
+
+
+def happenings(settings: Settings, inbox: Inbox, folder: Path | None) -> Iterator[Happening]:
+    """All that `fit` tells of; saves that are still being written are placeholders."""
     began, course = time.monotonic(), None
     try:
         try:
@@ -225,6 +262,7 @@ def fit(settings: Settings, inbox: Inbox, folder: Path | None = None) -> Iterato
                 yield course.ended(reason, exit_code=code)
     except DivergedError as error:
         assert course is not None
+        course.writer.wait()
         kept = "The checkpoints from before are kept." if course.saved else "No checkpoint was saved before."
         step = "" if error.step_taken else " The step was not taken."
         text = f"{error} at {course.place()}.{step} {kept}\nTry a lower --lr, or --clip-grad 1."
@@ -235,3 +273,6 @@ def fit(settings: Settings, inbox: Inbox, folder: Path | None = None) -> Iterato
             f"{settings.device} is out of memory{where}, with batch size {settings.batch_size}. "
             f"Saved checkpoints are kept.\nTry --batch-size {max(1, settings.batch_size // 2)} --grad-accum-steps 2."
         ) from error
+    finally:
+        if course is not None:
+            course.close()

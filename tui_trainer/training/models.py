@@ -1,16 +1,21 @@
 """The models that can be named, built from the widths in the catalog."""
 
+import copy
+from collections.abc import Callable
 from math import prod
 
 import torch
 from torch import Tensor, nn
 
-from tui_trainer.catalog import MODELS, ModelFacts
+from tui_trainer.catalog import MODELS, ModelFacts, ResNetFacts
+from tui_trainer.settings import Settings
 
 
 def build(name: str, shape: tuple[int, int, int], classes: int) -> nn.Module:
     """The model called `name`: images [N, C, H, W] of `shape` in, raw outputs [N, classes] out."""
     facts = MODELS[name]
+    if isinstance(facts, ResNetFacts):
+        return resnet(facts, shape, classes)
     return cnn(facts, shape, classes) if facts.channels else mlp(facts, shape, classes)
 
 
@@ -37,6 +42,36 @@ def cnn(facts: ModelFacts, shape: tuple[int, int, int], classes: int) -> nn.Modu
         layers += [nn.Linear(features, hidden), nn.ReLU(), nn.Dropout(0.25)]
         features = hidden
     return nn.Sequential(*layers, nn.Linear(features, classes))
+
+
+def resnet(facts: ResNetFacts, shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """torchvision's residual network, its first convolution made for the images' channels."""
+    from torchvision.models.resnet import BasicBlock, ResNet  # 0.4 s, and only this model needs it
+
+    model = ResNet(BasicBlock, list(facts.blocks), num_classes=classes)
+    if shape[0] != 3:
+        first = model.conv1 = nn.Conv2d(shape[0], facts.widths[0], 7, stride=2, padding=3, bias=False)
+        nn.init.kaiming_normal_(first.weight, mode="fan_out", nonlinearity="relu")
+    return model  # type: ignore[no-any-return]
+
+
+def compiled(
+    model: nn.Module, shape: tuple[int, int, int], settings: Settings, device: torch.device
+) -> Callable[[Tensor], Tensor]:
+    """The model through torch.compile, tried forward and backward on a batch of zeros that leaves no trace in it.
+
+    Raises:
+        Exception: whatever the compiler says when it cannot.
+    """
+    forward: Callable[[Tensor], Tensor] = torch.compile(model)
+    before = copy.deepcopy(model.state_dict())
+    X = torch.zeros(settings.batch_size, *shape, device=device)
+    with torch.random.fork_rng():
+        model.train()
+        forward(X).sum().backward()  # type: ignore[no-untyped-call]
+    model.zero_grad()
+    model.load_state_dict(before)
+    return forward
 
 
 def count(model: nn.Module) -> int:

@@ -1,34 +1,71 @@
 """How a batch becomes a step: the optimizers, the learning rate over time, clipping and accumulation."""
 
+import inspect
 import math
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim.swa_utils import AveragedModel
 
 from tui_trainer.errors import DivergedError
 from tui_trainer.schedule import lr_factor
 from tui_trainer.settings import Settings
+from tui_trainer.training.graph import Graph
 from tui_trainer.training.losses import LossFunction
 
+SIXTEEN_BITS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+"""The types of mixed precision by the words of the setting `amp`."""
 
-def make_optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:
-    """The optimizer of torch.optim that the settings name."""
+
+def make_optimizer(model: nn.Module, settings: Settings, *, graph: bool = False) -> torch.optim.Optimizer:
+    """The optimizer of torch.optim that the settings name, as one kernel for all weights where torch has one.
+
+    For a step that is recorded as a `graph` the learning rate is a tensor, which the recording reads anew each time.
+    """
     s, parameters = settings, [p for p in model.parameters() if p.requires_grad]
-    match s.optimizer:
-        case "sgd":
-            return torch.optim.SGD(
-                parameters, lr=s.lr, momentum=s.momentum, nesterov=s.nesterov, weight_decay=s.weight_decay
-            )
-        case "adagrad":
-            return torch.optim.Adagrad(parameters, lr=s.lr, weight_decay=s.weight_decay)
-        case "rmsprop":
-            return torch.optim.RMSprop(parameters, lr=s.lr, momentum=s.momentum, weight_decay=s.weight_decay)
-        case "adam":
-            return torch.optim.Adam(parameters, lr=s.lr, weight_decay=s.weight_decay)
-        case "adamw":
-            return torch.optim.AdamW(parameters, lr=s.lr, weight_decay=s.weight_decay)
+    options: dict[str, Any] = {"lr": s.lr, "weight_decay": s.weight_decay}
+    if graph:
+        options["lr"] = torch.tensor(s.lr, device=parameters[0].device)
+    if s.optimizer in ("sgd", "rmsprop"):
+        options["momentum"] = s.momentum
+    if s.optimizer == "sgd":
+        options["nesterov"] = s.nesterov
+    if graph and s.optimizer in ("adam", "adamw"):
+        options["capturable"] = True
+    kind = OPTIMIZERS[s.optimizer]
+    if not s.compile:
+        without_compiler()
+    try:
+        return kind(parameters, fused=True, **options)
+    except (TypeError, RuntimeError):  # RMSprop has no such kernel, and Adagrad not on every device
+        return kind(parameters, **options)
+
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "sgd": torch.optim.SGD,
+    "adagrad": torch.optim.Adagrad,
+    "rmsprop": torch.optim.RMSprop,
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+}
+
+
+def without_compiler() -> None:
+    """Spare the import of torch's compiler (1.5 s), which torch.optim needs only to say that it is not to be compiled.
+
+    torch keeps that mark on the function itself, in an attribute without which it asks the compiler for it.
+    """
+    if "torch._dynamo" in sys.modules:
+        return
+    for name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict"):
+        method = getattr(getattr(torch.optim.Optimizer, name), "__wrapped__", None)
+        if method is not None:
+            method.__dict__.setdefault("__dynamo_disable", method)
 
 
 class Schedule:
@@ -38,7 +75,7 @@ class Schedule:
         self._optimizer = optimizer
         self._settings = settings
         self._updates_per_epoch = updates_per_epoch
-        self._base = settings.lr
+        self._base = self._lr = settings.lr
         self._plateau: ReduceLROnPlateau | None = None
         if settings.scheduler == "plateau":
             self._plateau = ReduceLROnPlateau(
@@ -54,7 +91,7 @@ class Schedule:
     @property
     def lr(self) -> float:
         """The learning rate that the optimizer holds now."""
-        return float(self._optimizer.param_groups[0]["lr"])
+        return self._lr
 
     def before_update(self, update: int) -> None:
         """Set the rate for optimizer step `update`, counted from 0 at the run's beginning."""
@@ -67,8 +104,9 @@ class Schedule:
             return False
         self._write(self._base)
         self._plateau.step(value)
-        lowered = self.lr < self._base
-        self._base = self.lr
+        lowest = float(self._optimizer.param_groups[0]["lr"])
+        lowered = lowest < self._base
+        self._base = self._lr = lowest
         return lowered
 
     def set_lr(self, lr: float, update: int) -> None:
@@ -81,12 +119,23 @@ class Schedule:
         return {"base": self._base, "plateau": self._plateau.state_dict() if self._plateau else None}
 
     def _write(self, lr: float) -> None:
+        if lr == self._lr:
+            return
+        self._lr = lr
         for group in self._optimizer.param_groups:
-            group["lr"] = lr
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(lr)
+            else:
+                group["lr"] = lr
 
 
 class Step:
-    """Predict, measure, backward, update: what the tutorial does with a batch, with accumulation and clipping."""
+    """Predict, measure, backward, update: what the tutorial does with a batch, with accumulation and clipping.
+
+    A loss that is not finite never reaches the weights. On the CPU it is looked at before the backward pass. Elsewhere
+    looking would wait for the device at every batch: a flag on the device then makes the fused update, this one and
+    all after it, leave weights and state alone, and `unused` tells of it when a report waits for the device anyway.
+    """
 
     def __init__(
         self,
@@ -96,42 +145,109 @@ class Step:
         schedule: Schedule,
         settings: Settings,
         examples: int,
+        device: torch.device,
+        *,
+        forward: Callable[[Tensor], Tensor] | None = None,
+        average: AveragedModel | None = None,
     ) -> None:
+        """`forward` is the compiled model, when there is one; `average` follows the weights."""
         self.updates = 0
         """Optimizer steps taken since the run's beginning."""
-        self._model, self._loss_function = model, loss_function
+        s = self._settings = settings
+        self._model, self._forward, self._average = model, forward or model, average
+        self._loss_function = loss_function
         self._optimizer, self._schedule = optimizer, schedule
-        self._settings = settings
         self._examples = examples
-        self._batches = -(-examples // settings.batch_size)
+        self._batches = -(-examples // s.batch_size)
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         self._norm: Tensor | None = None
         self._stale = True  # the gradients belong to a step already taken
+        self.autocast: AbstractContextManager[object] = nullcontext()
+        """Sixteen bits where that is safe, in training and in measuring."""
+        if s.amp != "off":
+            self.autocast = torch.autocast(device.type, SIXTEEN_BITS[s.amp])
+        self.scaler = torch.amp.GradScaler(device.type) if s.amp == "fp16" else None
+        # The profiler's hooks and a switch for differentiable optimizers cost as much as the update of a small model.
+        self._update = inspect.unwrap(type(optimizer).step)
+        self._bad: Tensor | None = None
+        """On the device: 1 since a loss was not finite, else 0. None when each loss is looked at."""
+        if looks_later(device) and optimizer.defaults.get("fused") and self.scaler is None:
+            self._bad = optimizer.found_inf = torch.zeros((), device=device)  # type: ignore[attr-defined]
+            self._used = torch.zeros((), dtype=torch.int64, device=device)
+        self._seen = 0
+        self.graph: Graph | None = None
+        """Replays whole steps on batches of the usual size, when they were recorded."""
 
-    def __call__(self, X: Tensor, y: Tensor, batch: int) -> Tensor:
-        """The loss of batch number `batch` (from 1) of an epoch, detached; weights are updated when a group is whole.
+    def __call__(self, X: Tensor, y: Tensor, batch: int) -> float | Tensor:
+        """The loss of batch number `batch` (from 1) of an epoch; weights are updated when a group is whole.
+
+        A number on the CPU, else a tensor on the device that the next step may overwrite.
 
         Raises:
             DivergedError: the loss is not finite; the weights are as they were.
         """
         self._schedule.before_update(self.updates)  # every batch of a group has the rate of its step
-        if self._stale:
-            self._optimizer.zero_grad()
-            self._stale = False
-        loss = self._loss_function(self._model(X), y)
-        if not math.isfinite(value := loss.item()):
-            self._optimizer.zero_grad()
-            raise DivergedError(f"The loss is not finite ({value})")
-        group = self._settings.grad_accum_steps
-        scaled = loss if group == 1 else loss * (len(X) / self._examples_in_group(batch))
-        scaled.backward()  # type: ignore[no-untyped-call]
-        if self.ends_group(batch):
-            if self._settings.clip_grad > 0:
-                self._norm = nn.utils.clip_grad_norm_(self._parameters, self._settings.clip_grad)
-            self._optimizer.step()
+        self._seen += 1
+        if self.graph is not None and len(X) == self._settings.batch_size:
+            loss: float | Tensor = self.graph(X, y)
             self.updates += 1
             self._stale = True
-        return loss.detach()
+        elif self._settings.grad_accum_steps == 1:
+            loss = self.learn(X, y)
+            self.updates += 1
+            self._stale = True
+        else:
+            ends = self.ends_group(batch)
+            loss = self.learn(X, y, share=len(X) / self._examples_in_group(batch), ends_group=ends)
+            self.updates += ends
+            self._stale = ends
+        if self._average is not None and self._stale:
+            self._average.update_parameters(self._model)
+        return loss
+
+    def learn(self, X: Tensor, y: Tensor, share: float = 1.0, *, ends_group: bool = True) -> float | Tensor:
+        """The tutorial's step. `share` is this batch's part of the examples in its accumulation group."""
+        if self._stale:
+            for parameter in self._parameters:
+                parameter.grad = None
+            self._stale = False
+        with self.autocast:
+            loss = self._loss_function(self._forward(X), y)
+        looked_at = self._look_at(loss)
+        scaled = loss if share == 1.0 else loss * share
+        if self.scaler is not None:
+            scaled = self.scaler.scale(scaled)
+        scaled.backward()  # type: ignore[no-untyped-call]
+        if ends_group:
+            if self.scaler is not None:
+                self.scaler.unscale_(self._optimizer)
+            if self._settings.clip_grad > 0:
+                self._norm = nn.utils.clip_grad_norm_(self._parameters, self._settings.clip_grad)
+            if self.scaler is not None:
+                self.scaler.step(self._optimizer)
+                self.scaler.update()
+            else:
+                with torch.no_grad():
+                    self._update(self._optimizer)
+        return looked_at
+
+    def _look_at(self, loss: Tensor) -> float | Tensor:
+        """The loss to report. One that is not finite ends the run here, or bars every later update on the device."""
+        if self._bad is not None:
+            loss = loss.detach()
+            self._bad.copy_(torch.maximum(self._bad, (~torch.isfinite(loss)).to(self._bad.dtype)))
+            self._used.add_(1 - self._bad.long())
+            return loss
+        value = loss.item()
+        if not math.isfinite(value):
+            for parameter in self._parameters:
+                parameter.grad = None
+            raise DivergedError(f"The loss is not finite ({value})")
+        return value
+
+    def unused(self) -> int:
+        """Batches since the first whose loss was not finite, that one included; waits for the device."""
+        return 0 if self._bad is None else self._seen - int(self._used)
 
     def ends_group(self, batch: int) -> bool:
         """True when the gradients of batch number `batch` complete an optimizer step."""
@@ -150,3 +266,8 @@ class Step:
         if self._settings.clip_grad > 0:
             return None if self._norm is None else float(self._norm)
         return float(nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None]))
+
+
+def looks_later(device: torch.device) -> bool:
+    """True where looking at a loss would make the processor wait for the device."""
+    return device.type != "cpu"

@@ -1,0 +1,247 @@
+"""An epoch's batches on the device, in an order and with random changes that depend on nothing but seed and epoch."""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from tui_trainer.errors import DataError
+from tui_trainer.settings import Settings
+from tui_trainer.text import size
+from tui_trainer.training.data import Batch, Images
+
+CHUNK = 4 << 20
+"""Bytes of float32 images that are cut out of the resident data at once; more falls out of the caches."""
+AHEAD = 4
+"""Batches that each worker process fetches ahead of their use."""
+
+
+class Order(Sampler[Tensor]):
+    """Which examples make up each batch: shuffled by (seed, epoch) alone, so an order needs no state to be repeated."""
+
+    def __init__(self, examples: int, batch_size: int, *, seed: int | None, limit: int = 0) -> None:
+        """`seed` None keeps the order of the data; `limit` takes only so many batches, 0 all."""
+        self._all, self.batch_size, self.seed = examples, batch_size, seed
+        self._batches = -(-examples // batch_size)
+        if limit:
+            self._batches = min(self._batches, limit)
+        self.epoch = 1
+
+    @property
+    def examples(self) -> int:
+        """Examples given out in an epoch."""
+        return min(self._all, self._batches * self.batch_size)
+
+    def __len__(self) -> int:
+        return self._batches
+
+    def indices(self) -> Tensor:
+        """The epoch's examples [examples] in their order."""
+        if self.seed is None:
+            return torch.arange(self.examples)
+        generator = generator_of(self.seed, self.epoch)
+        return torch.randperm(self._all, generator=generator)[: self.examples]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(torch.split(self.indices(), self.batch_size))
+
+
+def generator_of(seed: int, epoch: int) -> torch.Generator:
+    """Random numbers of one epoch, the same on every device and in every process."""
+    return torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
+
+
+class Augment:
+    """Random mirroring and moving of images, drawn for each example by (seed, epoch, index), whatever fetches it."""
+
+    def __init__(self, kind: str, examples: int, seed: int, device: torch.device) -> None:
+        """`kind` is one of the setting's words: flip, crop, flip_crop."""
+        self._flips, self._moves = "flip" in kind, "crop" in kind
+        self._examples, self._seed, self._device = examples, seed, device
+        self._epoch, self._draws = 0, torch.empty(0)
+
+    def __call__(self, images: Tensor, indices: Tensor, epoch: int) -> Tensor:
+        """`images` [B, C, H, W] of the examples `indices` [B], changed for this epoch."""
+        if epoch != self._epoch:
+            generator = generator_of(self._seed ^ 0x5EED, epoch)
+            self._draws = torch.rand(self._examples, 3, generator=generator).to(self._device)
+            self._epoch = epoch
+        flip, down, right = self._draws[indices].unbind(1)
+        if self._flips:
+            images = torch.where((flip < 0.5)[:, None, None, None], images.flip(3), images)
+        return self._moved(images, down, right) if self._moves else images
+
+    def _moved(self, images: Tensor, down: Tensor, right: Tensor) -> Tensor:
+        """A window of the same size cut out at a random place of the images with a border: RandomCrop(padding)."""
+        examples, _, height, width = images.shape
+        border = max(1, min(height, width) // 8)
+        place = torch.arange(examples, device=images.device)[:, None, None]
+        rows = (down * (2 * border + 1)).long()[:, None] + torch.arange(height, device=images.device)
+        columns = (right * (2 * border + 1)).long()[:, None] + torch.arange(width, device=images.device)
+        window = F.pad(images, [border] * 4)[place, :, rows[:, :, None], columns[:, None, :]]
+        return window.permute(0, 3, 1, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """How the data of a run reaches the device, and why."""
+
+    resident: bool
+    why: str
+    """A phrase for people: `held on cuda:0, 55 MB`, `through a DataLoader, 2 workers (fork), as asked for`."""
+
+
+def choose_path(settings: Settings, splits: list[Images], device: torch.device) -> Path:
+    """Resident when it is asked for, or when the data fits into half of the device's free memory."""
+    s, wanted, free = settings, sum(images.images.nbytes for images in splits), free_memory(device)
+    if s.data_path == "resident" or (s.data_path == "auto" and wanted <= free / 2):
+        idle = f"; {s.workers} workers are not needed" if s.workers else ""
+        return Path(True, f"held on {device}, {size(wanted)}{idle}")
+    context = s.mp_context if s.mp_context != "auto" else multiprocessing.get_start_method()
+    workers = f", {s.workers} worker{'s' if s.workers > 1 else ''} ({context})" if s.workers else ""
+    why = "as asked for" if s.data_path == "loader" else f"{size(wanted)} is over half of the {size(free)} free"
+    return Path(False, f"through a DataLoader{workers}, {why}")
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free where `device` keeps its tensors."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return int(psutil.virtual_memory().available)
+
+
+class Batches:
+    """Batches of one split. Iterating it is one epoch: (X, y) on the device, whole epochs in `order.epoch`'s order."""
+
+    def __init__(
+        self, images: Images, order: Order, device: torch.device, *, augment: str = "none", channels_last: bool = False
+    ) -> None:
+        self._images, self.order, self._device = images, order, device
+        self._augment = Augment(augment, len(images), order.seed or 0, device) if augment != "none" else None
+        self._format = torch.channels_last if channels_last else torch.preserve_format
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[Batch]:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """End what fetches the batches."""
+
+    def _inputs(self, images: Tensor, indices: Tensor | None) -> Tensor:
+        """Bytes on the device as the model's inputs: changed at random when that is set, float32 from 0 to 1."""
+        if self._augment is not None and indices is not None:
+            images = self._augment(images, indices, self.order.epoch)
+        X = images.to(torch.float32, memory_format=self._format)
+        return X.div_(255)
+
+
+class Resident(Batches):
+    """The data lies on the device as bytes; many small batches are cut out of it at once."""
+
+    def __init__(self, images: Images, order: Order, device: torch.device, **options: Any) -> None:
+        super().__init__(images.to(device), order, device, **options)
+
+    def __iter__(self) -> Iterator[Batch]:
+        images, labels, batch = self._images.images, self._images.labels, self.order.batch_size
+        example = 4 * images[0].numel()
+        together = batch * max(1, CHUNK // (batch * example))
+        if self.order.seed is None:
+            for first in range(0, self.order.examples, together):
+                rows = slice(first, min(first + together, self.order.examples))
+                X = self._inputs(images[rows], None)
+                yield from zip(X.split(batch), labels[rows].split(batch), strict=True)  # type: ignore[no-untyped-call]
+            return
+        for chunk in self.order.indices().to(self._device).split(together):  # type: ignore[no-untyped-call]
+            X = self._inputs(images[chunk], chunk)
+            yield from zip(X.split(batch), labels[chunk].split(batch), strict=True)  # type: ignore[no-untyped-call]
+
+
+class Bytes(Dataset[tuple[Tensor, Tensor, Tensor]]):
+    """What a worker process fetches: a whole batch as bytes, with its labels and indices."""
+
+    def __init__(self, images: Images) -> None:
+        self._images = images
+
+    def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self._images.images[indices], self._images.labels[indices], indices
+
+
+class Loader(Batches):
+    """The data lies elsewhere; each batch comes through a DataLoader, fetched ahead by worker processes if there are.
+
+    The sampler names whole batches, so nothing is collated example by example. The workers live as long as the run.
+    """
+
+    def __init__(
+        self, images: Images, order: Order, device: torch.device, *, workers: int, mp_context: str, **options: Any
+    ) -> None:
+        super().__init__(images, order, device, **options)
+        context = None if mp_context == "auto" or not workers else mp_context
+        self._loader: DataLoader[tuple[Tensor, Tensor, Tensor]] | None = DataLoader(
+            Bytes(images),
+            sampler=order,
+            batch_size=None,
+            num_workers=workers,
+            pin_memory=device.type == "cuda",
+            prefetch_factor=AHEAD if workers else None,
+            persistent_workers=workers > 0,
+            multiprocessing_context=context,
+            worker_init_fn=leave_signals_to_the_run,
+            generator=torch.Generator(),
+        )
+
+    def __iter__(self) -> Iterator[Batch]:
+        assert self._loader is not None
+        try:
+            for images, y, indices in self._loader:
+                X = self._inputs(
+                    images.to(self._device, non_blocking=True), indices.to(self._device, non_blocking=True)
+                )
+                yield X, y.to(self._device, non_blocking=True)
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise DataError(
+                f"A data worker ended unexpectedly{_shared_memory()}. It was often killed for want of memory. "
+                "What was saved before is kept.\nTry fewer --workers, or --data-path resident."
+            ) from error
+
+    def close(self) -> None:
+        self._loader = None  # its workers end with it
+
+
+def leave_signals_to_the_run(_worker: int) -> None:
+    """A worker must not answer Ctrl-C or a closed terminal: the run saves first, and then ends its workers."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGTSTP, signal.SIGCONT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def _shared_memory() -> str:
+    """What is left of the memory in which workers hand batches over, as a phrase; nothing where there is none."""
+    try:
+        left = os.statvfs("/dev/shm")
+    except OSError:
+        return ""
+    return f" (/dev/shm has {size(left.f_bavail * left.f_frsize)} free)"
+
+
+def make_batches(path: Path, images: Images, order: Order, device: torch.device, settings: Settings) -> Batches:
+    """The batches of a split by the path that was chosen; only those in a shuffled order are augmented."""
+    s = settings
+    augment = s.augment if order.seed is not None or s.overfit_batches else "none"
+    options: dict[str, Any] = {"augment": augment, "channels_last": s.channels_last}
+    if path.resident:
+        return Resident(images, order, device, **options)
+    return Loader(images, order, device, workers=s.workers, mp_context=s.mp_context, **options)
