@@ -1,6 +1,7 @@
 """Checkpoints: always whole on the disk, and read without ever running what is in them."""
 
 import contextlib
+import dataclasses
 import io
 import os
 import shutil
@@ -146,23 +147,34 @@ Happening = Event | Save | None
 
 
 def in_order(happenings: Iterator[Happening]) -> Iterator[Event]:
-    """The events, each once all ahead of it have happened: what comes behind a save waits until that is on the disk."""
+    """The events, each once all ahead of it have happened: what comes behind a save waits until that is on the disk.
+
+    What waited is dated no earlier than what was told before it.
+    """
     held: deque[Event | Save] = deque()
+    latest = 0.0
+
+    def told() -> Event:
+        nonlocal latest
+        first = held.popleft()
+        event = first.event() if isinstance(first, Save) else first
+        if event.at < latest:
+            event = dataclasses.replace(event, at=latest)
+        latest = event.at if held else 0.0
+        return event
+
     try:
         for happening in happenings:
             if happening is not None:
                 held.append(happening)
             while held and not (isinstance(held[0], Save) and not held[0].is_done()):
-                yield told(held.popleft())
+                yield told()
     except Exception:
-        yield from map(told, held)
+        while held:
+            yield told()
         raise
-    yield from map(told, held)
-
-
-def told(happening: Event | Save) -> Event:
-    """The event itself; of a save, once it is done."""
-    return happening.event() if isinstance(happening, Save) else happening
+    while held:
+        yield told()
 
 
 def load(path: Path, device: torch.device) -> Checkpoint:
