@@ -34,6 +34,9 @@ from tui_trainer.text import clean, clean_lines, clock, fixed, number, percent, 
 QUIET = 30.0
 """Seconds after which a run that has printed nothing says where it is."""
 
+MOST_LAYERS = 20
+"""A model of more layers is told by their number alone."""
+
 
 def watch(run: Run, *, json: bool = False) -> int:
     """Run to the end, printing as it goes; the exit code is the run's own."""
@@ -172,7 +175,9 @@ class LinePrinter:
         tested = f" · {s.test_examples:,} test" if s.test_examples else " (the test split)"
         self._print(f"{split}{tested} · {clean(s.data)} · seed {used['seed']}")
         wide = max(len(shape) for _, shape, _ in s.layers)
-        for name, shape, parameters in s.layers:
+        if len(s.layers) > MOST_LAYERS:
+            self._print(f"  {len(s.layers)} layers", "dim")
+        for name, shape, parameters in s.layers if len(s.layers) <= MOST_LAYERS else ():
             self._print(f"  {clean(name):<12} {shape:>{wide}}  {parameters:>11,}", "dim")
         self._print(f"  {'parameters':<12} {'':>{wide}}  {s.parameters:>11,}")
         if self._run.folder:

@@ -176,7 +176,7 @@ class Course:
     def due(self) -> bool:
         """True when the batch just done should be reported: by its number or by the clock.
 
-        By the clock a report comes every 0.2 s at first and every 1.25 s in a long run, so that a day of training
+        By the clock a report comes every 0.2 s at first and every 2.5 s in a long run, so that a day of training
         fits in a journal that opens at once.
         """
         if self.batch in (1, self.batches):
@@ -184,7 +184,7 @@ class Course:
         if self.settings.log_interval:
             return self.batch % self.settings.log_interval == 0
         now = time.monotonic()
-        return now - self._mark >= min(1.25, max(0.2, (now - self.began) / 1000))
+        return now - self._mark >= min(2.5, max(0.2, (now - self.began) / 1000))
 
     def is_reported(self) -> bool:
         return self._reported_at == self.steps or self._examples == 0

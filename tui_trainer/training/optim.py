@@ -17,6 +17,7 @@ from tui_trainer.schedule import lr_factor
 from tui_trainer.settings import Settings
 from tui_trainer.training.graph import Graph
 from tui_trainer.training.losses import LossFunction
+from tui_trainer.training.tape import Calls, Tape
 
 SIXTEEN_BITS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 """The types of mixed precision by the words of the setting `amp`."""
@@ -56,14 +57,21 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 
 
 def without_compiler() -> None:
-    """Spare the import of torch's compiler (1.5 s), which torch.optim needs only to say that it is not to be compiled.
+    """Spare the import of torch's compiler (1.5 s), which is wanted only to say that some methods are not to be compiled.
 
     torch keeps that mark on the function itself, in an attribute without which it asks the compiler for it.
     """
     if "torch._dynamo" in sys.modules:
         return
-    for name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict"):
-        method = getattr(getattr(torch.optim.Optimizer, name), "__wrapped__", None)
+    kind = torch.optim.Optimizer
+    for marked in (
+        kind.add_param_group,
+        kind.zero_grad,
+        kind.state_dict,
+        kind.load_state_dict,
+        Calls.__torch_dispatch__,
+    ):
+        method = getattr(marked, "__wrapped__", None)
         if method is not None:
             method.__dict__.setdefault("__dynamo_disable", method)
 
@@ -177,6 +185,8 @@ class Step:
         self._seen = 0
         self.graph: Graph | None = None
         """Replays whole steps on batches of the usual size, when they were recorded."""
+        self.tape = Tape(lambda X, y: loss_function(model(X), y), model) if replays(settings, device) else None
+        """Replays forward and backward pass of such batches on a CPU."""
 
     def __call__(self, X: Tensor, y: Tensor, batch: int) -> float | Tensor:
         """The loss of batch number `batch` (from 1) of an epoch; weights are updated when a group is whole.
@@ -211,25 +221,34 @@ class Step:
             for parameter in self._parameters:
                 parameter.grad = None
             self._stale = False
+        whole = len(X) == self._settings.batch_size  # the tape and the compiled model are made for these
+        if whole and self.tape is not None and not self.tape.refused:
+            loss = self._look_at(self.tape(X, y))
+            self._change()
+            return loss
         with self.autocast:
-            loss = self._loss_function(self._forward(X), y)
+            loss = self._loss_function(self._forward(X) if whole else self._model(X), y)
         looked_at = self._look_at(loss)
         scaled = loss if share == 1.0 else loss * share
         if self.scaler is not None:
             scaled = self.scaler.scale(scaled)
         scaled.backward()  # type: ignore[no-untyped-call]
         if ends_group:
-            if self.scaler is not None:
-                self.scaler.unscale_(self._optimizer)
-            if self._settings.clip_grad > 0:
-                self._norm = nn.utils.clip_grad_norm_(self._parameters, self._settings.clip_grad)
-            if self.scaler is not None:
-                self.scaler.step(self._optimizer)
-                self.scaler.update()
-            else:
-                with torch.no_grad():
-                    self._update(self._optimizer)
+            self._change()
         return looked_at
+
+    def _change(self) -> None:
+        """Clip the gradients and update the weights by them."""
+        if self.scaler is not None:
+            self.scaler.unscale_(self._optimizer)
+        if self._settings.clip_grad > 0:
+            self._norm = nn.utils.clip_grad_norm_(self._parameters, self._settings.clip_grad)
+        if self.scaler is not None:
+            self.scaler.step(self._optimizer)
+            self.scaler.update()
+        else:
+            with torch.no_grad():
+                self._update(self._optimizer)
 
     def _look_at(self, loss: Tensor) -> float | Tensor:
         """The loss to report. One that is not finite ends the run here, or bars every later update on the device."""
@@ -266,6 +285,12 @@ class Step:
         if self._settings.clip_grad > 0:
             return None if self._norm is None else float(self._norm)
         return float(nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None]))
+
+
+def replays(settings: Settings, device: torch.device) -> bool:
+    """True when forward and backward pass are replayed from a tape: on a CPU, in steps of one batch in 32 bits."""
+    s = settings
+    return device.type == "cpu" and s.grad_accum_steps == 1 and s.amp == "off" and not s.compile
 
 
 def looks_later(device: torch.device) -> bool:
