@@ -57,20 +57,14 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 
 
 def without_compiler() -> None:
-    """Spare the import of torch's compiler (1.5 s), which is wanted only to say that some methods are not to be compiled.
+    """Spare the import of torch's compiler (1.5 s), wanted only to say that some methods are not to be compiled.
 
     torch keeps that mark on the function itself, in an attribute without which it asks the compiler for it.
     """
     if "torch._dynamo" in sys.modules:
         return
-    kind = torch.optim.Optimizer
-    for marked in (
-        kind.add_param_group,
-        kind.zero_grad,
-        kind.state_dict,
-        kind.load_state_dict,
-        Calls.__torch_dispatch__,
-    ):
+    names = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
+    for marked in (*(getattr(torch.optim.Optimizer, name) for name in names), Calls.__torch_dispatch__):
         method = getattr(marked, "__wrapped__", None)
         if method is not None:
             method.__dict__.setdefault("__dynamo_disable", method)
