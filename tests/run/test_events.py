@@ -51,14 +51,23 @@ def test_a_number_that_is_not_finite_is_null_on_the_wire_and_nan_when_read(value
 
 def test_a_whole_number_where_a_float_is_meant_is_read_as_one() -> None:
     event = trained(1, 1.0)
-    read = from_json(to_json(event).replace('"loss": 1.0', '"loss": 1'))
-    assert read == event and isinstance(read.loss, float)
+    line = to_json(event).replace('"loss":1.0', '"loss":1')
+    read = from_json(line)
+    assert line != to_json(event) and read == event and isinstance(read.loss, float)
 
 
 def test_a_kind_of_a_newer_program_is_passed_over_and_so_are_its_new_fields() -> None:
     assert from_json('{"event": "ModelShrunk", "at": 1.0, "by": 3}') is None
     event = RunPaused()
     assert from_json(to_json(event)[:-1] + ', "mood": "calm"}') == event
+
+
+def test_a_field_that_a_line_lacks_has_its_default_where_there_is_one() -> None:
+    line = to_json(started()).replace(',"resumed_from":null', "")
+    assert "resumed_from" not in line and from_json(line).resumed_from is None
+    assert from_json('{"event":"RunPaused"}').at > 1.7e9
+    with pytest.raises(ValueError, match="'text' is missing"):
+        from_json('{"event":"Warned","at":1.0}')
 
 
 LINE = to_json(trained(3))
@@ -71,23 +80,27 @@ REFUSED = {
     "a number": "3",
     "null": "null",
     "not UTF-8": b'{"event": "Warned", "text": "\xff\xfe"}',
-    "a field missing": LINE.replace('"loss": 1.0, ', ""),
-    "text for a number": LINE.replace('"loss": 1.0', '"loss": "1.0"'),
-    "true for a number": LINE.replace('"loss": 1.0', '"loss": true'),
-    "true for a whole number": LINE.replace('"step": 3', '"step": true'),
-    "a fraction for a whole number": LINE.replace('"step": 3', '"step": 3.5'),
-    "null for a whole number": LINE.replace('"step": 3', '"step": null'),
+    "a field missing": LINE.replace('"loss":1.0,', ""),
+    "text for a number": LINE.replace('"loss":1.0', '"loss":"1.0"'),
+    "true for a number": LINE.replace('"loss":1.0', '"loss":true'),
+    "true for a whole number": LINE.replace('"step":3', '"step":true'),
+    "a fraction for a whole number": LINE.replace('"step":3', '"step":3.5'),
+    "null for a whole number": LINE.replace('"step":3', '"step":null'),
     "null for a text": '{"event": "Warned", "at": 1.0, "text": null}',
     "a number for a text": '{"event": "Warned", "at": 1.0, "text": 3}',
-    "a text for a list": to_json(evaluated(1)).replace("[[9, 1], [4, 6]]", '"9 1 4 6"'),
-    "a list of other things": to_json(evaluated(1)).replace("[4, 6]", "4"),
-    "too few items": to_json(started()).replace('["Linear", "2", 10]', '["Linear", "2"]'),
-    "a list for a table": to_json(started()).replace('"settings": {', '"settings": [], "x": {'),
+    "a text for a list": to_json(evaluated(1)).replace("[[9,1],[4,6]]", '"9 1 4 6"'),
+    "a list of other things": to_json(evaluated(1)).replace("[4,6]", "4"),
+    "too few items": to_json(started()).replace('["Linear","2",10]', '["Linear","2"]'),
+    "a list for a table": to_json(started()).replace('"settings":{', '"settings":[],"x":{'),
     "nested without end": "[" * 100_000,
     "nested in a field": '{"event": "Warned", "at": 1.0, "text": ' + "[" * 100_000,
-    "a number too large": LINE.replace('"loss": 1.0', '"loss": 1' + "0" * 400),
-    "a number too long": LINE.replace('"step": 3', '"step": 3' + "0" * 5000),
+    "a number too large": LINE.replace('"loss":1.0', '"loss":1' + "0" * 400),
+    "a number too long": LINE.replace('"step":3', '"step":3' + "0" * 5000),
 }
+
+
+def test_every_line_to_be_refused_differs_from_a_good_one() -> None:
+    assert not {LINE, to_json(evaluated(1)), to_json(started())} & set(REFUSED.values())
 
 
 @pytest.mark.parametrize("name", REFUSED)

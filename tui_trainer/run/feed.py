@@ -2,12 +2,11 @@
 
 import threading
 import traceback
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from tui_trainer.errors import TrainerError
 from tui_trainer.run.events import Event, RunEnded
-from tui_trainer.run.runs import Run
+from tui_trainer.run.runs import RecordedRun, Run
 
 
 class Feed:
@@ -15,14 +14,18 @@ class Feed:
 
     Events wait here until they are taken. `nudge` is called from the thread when the first of them arrives, and not
     again before they are taken, so that at most one message is on its way to the screen.
+
+    A run that is read from its folder may have a day of events at once. They come in bunches, and the next is read
+    when the last was taken: memory stays small, and keys are answered in between. A run that trains never waits.
     """
 
     def __init__(self, run: Run, nudge: Callable[[], None]) -> None:
         self.run = run
         self._nudge: Callable[[], None] | None = nudge
-        self._waiting: deque[Event] = deque()
+        self._waiting: list[Event] = []
         self._nudged = False
         self._lock = threading.Lock()
+        self._taken = threading.Event()
         self.given = 0
         """Events taken so far."""
         self.ended: RunEnded | None = None
@@ -36,10 +39,10 @@ class Feed:
     def take(self) -> list[Event]:
         """The events since the last call, in order."""
         with self._lock:
-            events = list(self._waiting)
-            self._waiting.clear()
+            events, self._waiting = self._waiting, []
             self._nudged = False
             self.given += len(events)
+            self._taken.set()
         return events
 
     def leave(self) -> None:
@@ -47,40 +50,49 @@ class Feed:
         with self._lock:
             self._nudge = None
             self._waiting.clear()
+            self._taken.set()
 
     def _pump(self) -> None:
         try:
-            for event in self.run.events():
-                self._deliver(event)
+            for events in self._bunches():
+                self._deliver(events)
         except BaseException as error:  # the run never began: there is no folder, or somebody else holds it
             known = isinstance(error, TrainerError)
             text = str(error) if known else f"{type(error).__name__}: {error}. This is a bug in tui-trainer."
             if self.run.folder:
                 self.run.folder.write_log(traceback.format_exc())
-            self._deliver(
-                RunEnded(
-                    reason="failed",
-                    error=text,
-                    exit_code=error.exit_code if isinstance(error, TrainerError) else 1,
-                    best_epoch=None,
-                    best_loss=None,
-                    best_accuracy=None,
-                    seconds=0.0,
-                )
+            failed = RunEnded(
+                reason="failed",
+                error=text,
+                exit_code=error.exit_code if isinstance(error, TrainerError) else 1,
+                best_epoch=None,
+                best_loss=None,
+                best_accuracy=None,
+                seconds=0.0,
             )
+            self._deliver([failed])
 
-    def _deliver(self, event: Event) -> None:
-        if isinstance(event, RunEnded):
-            self.ended = event
+    def _bunches(self) -> Iterable[list[Event]]:
+        """The run's events, as many at once as come at once."""
+        if isinstance(self.run, RecordedRun):
+            return self.run.bunches()
+        return ([event] for event in self.run.events())
+
+    def _deliver(self, events: list[Event]) -> None:
+        for event in events:
+            if isinstance(event, RunEnded):
+                self.ended = event
         with self._lock:
             nudge = self._nudge
             if nudge is None:
                 return
-            self._waiting.append(event)
-            if self._nudged:
-                return
-            self._nudged = True
-        try:
-            nudge()
-        except Exception:  # the screen is gone or going: that is no reason to stop training
-            self.leave()
+            self._waiting += events
+            self._taken.clear()
+            nudged, self._nudged = self._nudged, True
+        if not nudged:
+            try:
+                nudge()
+            except Exception:  # the screen is gone or going: that is no reason to stop training
+                self.leave()
+        if self.run.read_only:
+            self._taken.wait()

@@ -1,6 +1,7 @@
 """A run as a face sees it: events to iterate and commands to send, whether it trains here or is read from disk."""
 
 import contextlib
+import itertools
 import random
 import time
 import traceback
@@ -10,7 +11,7 @@ from typing import Protocol
 
 from tui_trainer.errors import FolderError, TrainerError
 from tui_trainer.run.commands import Command, Inbox
-from tui_trainer.run.events import Event, Preparing, RunEnded, RunStarted
+from tui_trainer.run.events import Event, Preparing, RunEnded, RunStarted, rounded
 from tui_trainer.run.folder import RunFolder, provenance
 from tui_trainer.run.journal import Journal, follow, read
 from tui_trainer.run.state import RunState
@@ -71,7 +72,7 @@ class LocalRun:
                     f"The run folder {clean(folder.path)} cannot be written: {error.strerror}. Nothing was trained."
                 ) from error
             try:
-                for event in self._guarded(folder):
+                for event in map(rounded, self._guarded(folder)):  # one event to all viewers, live or from the disk
                     warning = journal.append(event)
                     if isinstance(event, RunStarted):
                         used = self.settings.model_copy(update={"dataset": event.settings["dataset"]})
@@ -117,6 +118,8 @@ class RecordedRun:
     read_only = True
     POLL = 0.25
     """Seconds between two looks at a journal that may grow."""
+    BUNCH = 5_000
+    """Events given at once at most: folding them takes a few hundredths of a second, in which no key is answered."""
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder: RunFolder | None = folder
@@ -131,11 +134,17 @@ class RecordedRun:
         self._closed = True
 
     def events(self) -> Iterator[Event]:
+        return itertools.chain.from_iterable(self.bunches())
+
+    def bunches(self) -> Iterator[list[Event]]:
+        """The events in lists of what is there by now, so that a screen need not wake for each of a day's events."""
         assert self.folder is not None
         with self._path.open("rb") as file:
             while not self._closed:
                 held = self.folder.is_held()  # asked before reading: what is written until it lets go is then seen
-                yield from follow(file)
+                found = follow(file)
+                while not self._closed and (bunch := list(itertools.islice(found, self.BUNCH))):
+                    yield bunch
                 if not held:
                     return
                 time.sleep(self.POLL)

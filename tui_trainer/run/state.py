@@ -23,6 +23,15 @@ from tui_trainer.text import fixed, number, percent, size
 ENDINGS = ("finished", "out_of_patience", "stopped", "interrupted", "diverged", "failed")
 _PHASES = {"validation": "validating", "test": "testing", "stop": "stopping"}
 
+NEWEST_EPOCHS = 1_000
+"""Epochs that all have a row, counted from the newest."""
+MOST_EPOCHS = 2_000
+"""Rows of epochs kept at most: beyond them the older ones are thinned."""
+MOST_CHECKPOINTS = 200
+"""Rows of checkpoints kept at most."""
+MOST_NOTES = 500
+"""Rows of the log kept at most."""
+
 
 @dataclass(slots=True)
 class Series:
@@ -143,6 +152,11 @@ class RunState:
     recent: deque[float] = field(default_factory=lambda: deque(maxlen=240))
     """The newest reported losses, for the sparkline."""
     epochs: list[EpochRow] = field(default_factory=list)
+    """Oldest first: the newest ones all, the best one always, and of those before every `epoch_stride`th."""
+    epoch_stride: int = 1
+    """1, 10, 100 ...; of what a million epochs say, a viewer keeps as much as it can show."""
+    thinned_until: int = 0
+    """The last epoch that the stride applies to, 0 while every epoch has its row."""
     evaluation: Evaluated | None = None
     """The newest measurement, validation or test."""
     validation: Evaluated | None = None
@@ -152,8 +166,8 @@ class RunState:
     test: Evaluated | None = None
     """The measurement on the test examples, with the best weights."""
     checkpoints: dict[str, CheckpointRow] = field(default_factory=dict)
-    """By path, oldest first."""
-    log: deque[LogRow] = field(default_factory=lambda: deque(maxlen=500))
+    """By path, oldest first. When there are too many, those of single epochs go first, never best or last."""
+    log: deque[LogRow] = field(default_factory=lambda: deque(maxlen=MOST_NOTES))
     ended: RunEnded | None = None
 
     def apply(self, event: Event) -> None:
@@ -290,9 +304,25 @@ class RunState:
             lr=self.lr,
             seconds=event.seconds,
         )
-        self.epochs = [old for old in self.epochs if old.epoch < event.epoch] + [row]
+        while self.epochs and self.epochs[-1].epoch >= row.epoch:  # trained again after a resume
+            self.epochs.pop()
+        self.thinned_until = min(self.thinned_until, row.epoch - 1)
+        self.epochs.append(row)
+        if len(self.epochs) > MOST_EPOCHS:
+            self._thin_epochs()
         if abs(event.train_loss) < float("inf"):
             self.epoch_curve.add(self.step, event.train_loss)
+
+    def _thin_epochs(self) -> None:
+        """Leave out rows before the newest, until their number is well below what brought us here."""
+        older, newest = self.epochs[:-NEWEST_EPOCHS], self.epochs[-NEWEST_EPOCHS:]
+        best = self.best.epoch if self.best else 0
+        while len(older) > (MOST_EPOCHS - NEWEST_EPOCHS) // 2:
+            older = [row for row in older if row.epoch % self.epoch_stride == 0 or row.epoch in (1, best)]
+            if len(older) > (MOST_EPOCHS - NEWEST_EPOCHS) // 2:
+                self.epoch_stride *= 10
+        self.thinned_until = newest[0].epoch - 1
+        self.epochs = older + newest
 
     def _save(self, event: CheckpointSaved) -> None:
         self.activity = ""
@@ -304,8 +334,9 @@ class RunState:
         self.checkpoints[event.path] = CheckpointRow(
             event.kind, event.epoch, event.step, seen.loss if seen else None, event.path, event.bytes, event.at
         )
-        if len(self.checkpoints) > 200:
-            self.checkpoints.pop(next(iter(self.checkpoints)))
+        if len(self.checkpoints) > MOST_CHECKPOINTS:
+            oldest = (path for path, row in self.checkpoints.items() if row.kind == "epoch")
+            self.checkpoints.pop(next(oldest, next(iter(self.checkpoints))))
         level = "good" if event.kind == "best" else "info"
         self._note(event, level, f"saved {event.kind} checkpoint, {size(event.bytes)} in {1000 * event.seconds:.0f} ms")
 

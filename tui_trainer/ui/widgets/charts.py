@@ -112,7 +112,8 @@ def epoch_ticks(state: RunState, width: int) -> tuple[dict[float, str], float]:
     right = max(state.step, 1)
     shown = math.ceil(right / batches)
     right = max(right, min(shown, 1) * batches) if state.epoch <= 1 else max(right, 1)
-    each = max(1, math.ceil(shown * 6 / max(6, width - 8)))
+    apart = max(6, len(str(shown)) + 2)  # cells from one number to the next
+    each = max(1, math.ceil(shown * apart / max(6, width - 8)))
     for nice in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10**4, 10**5, 10**6):
         if nice >= each:
             each = nice

@@ -1,7 +1,7 @@
 """The frame all views of a run share: drawn from the state, and only when what it shows has changed."""
 
-from collections.abc import Hashable
-from typing import ClassVar
+from collections.abc import Hashable, Sequence
+from typing import Any, ClassVar
 
 from textual import events
 from textual.content import Content
@@ -102,30 +102,63 @@ class Panel(View):
 
 
 class ListPanel(Panel):
-    """Lines of text, the newest at the end in sight; scrolled by keys and wheel."""
+    """Rows of text, the newest at the end in sight; scrolled by keys and wheel.
+
+    Only rows in sight are made into text: a run has thousands, and a panel shows ten.
+    """
 
     def __init__(self, number: int, id: str) -> None:
         super().__init__(number, id)
         self._up = 0  # lines scrolled away from the end
 
-    def lines(self, state: RunState, width: int) -> list[Content]:
-        """All lines, oldest first."""
+    def rows(self, state: RunState) -> Sequence[Any]:
+        """What there is a row for, oldest first."""
         raise NotImplementedError
 
-    def head(self, width: int) -> Content | None:
+    def lines(self, row: Any, state: RunState, width: int) -> list[Content]:
+        """A row as it looks, `height_of` lines of it."""
+        raise NotImplementedError
+
+    def height_of(self, row: Any, width: int) -> int:
+        """How many lines a row takes."""
+        return 1
+
+    def empty(self, state: RunState) -> str:
+        """What is said while there is no row."""
+        return ""
+
+    def head(self, state: RunState, width: int) -> Content | None:
         """A line that stays on top."""
         return None
 
     def draw(self, state: RunState, width: int, height: int) -> Content:
-        head = self.head(width)
-        rows = height - (head is not None)
-        lines = self.lines(state, width)
-        self._up = max(0, min(self._up, len(lines) - rows))
-        end = len(lines) - self._up
-        shown = lines[max(0, end - rows) : end]
-        if head is not None:
-            shown = [head, *shown]
-        return Content("\n").join(shown)
+        head = self.head(state, width)
+        room = height - (head is not None)
+        rows = self.rows(state)
+        if not rows:
+            self._up = 0
+            shown = [Content.styled(self.empty(state), MUTED)]
+        else:
+            shown = self._in_sight(rows, state, width, room)
+        return Content("\n").join(shown if head is None else [head, *shown])
+
+    def _in_sight(self, rows: Sequence[Any], state: RunState, width: int, room: int) -> list[Content]:
+        """The lines that fit, found from the newest row backwards."""
+        self._up = max(0, self._up)
+        first, beneath = len(rows), 0
+        while first > 0 and beneath < room + self._up:
+            first -= 1
+            beneath += self.height_of(rows[first], width)
+        self._up = max(0, min(self._up, beneath - room))
+        end = beneath - self._up
+        start = max(0, end - room)
+        shown: list[Content] = []
+        top = 0
+        while top < end:
+            lines = self.lines(rows[first], state, width)
+            shown += lines[max(0, start - top) : end - top]
+            first, top = first + 1, top + len(lines)
+        return shown
 
     def scroll_lines(self, lines: int) -> None:
         """Move by so many lines, up when negative."""

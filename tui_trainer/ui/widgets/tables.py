@@ -1,5 +1,6 @@
 """The panels of text: the confusion table, the epochs, the checkpoints and what happened."""
 
+import functools
 import textwrap
 import time
 from collections.abc import Hashable
@@ -8,7 +9,14 @@ from dataclasses import dataclass
 from textual.content import Content
 
 from tui_trainer.run.events import Evaluated
-from tui_trainer.run.state import RunState
+from tui_trainer.run.state import (
+    MOST_CHECKPOINTS,
+    MOST_NOTES,
+    CheckpointRow,
+    EpochRow,
+    LogRow,
+    RunState,
+)
 from tui_trainer.text import ago, clean, clock, fixed, number, percent, size
 from tui_trainer.ui.widgets.header import BLOCKS, bar
 from tui_trainer.ui.widgets.panel import MUTED, ListPanel, Panel, to_come
@@ -174,30 +182,38 @@ def most_confused(seen: Evaluated, names: tuple[str, ...], width: int, lines: in
 
 
 class EpochTable(ListPanel):
-    """A row per epoch; the best one is starred."""
+    """A row per epoch; the best one is starred. The frame says which rows a very long run leaves out."""
 
     TITLE = "epochs"
 
     def key(self, state: RunState) -> Hashable:
         return (len(state.epochs), state.epochs[-1].epoch if state.epochs else 0, state.best, self._up)
 
-    def head(self, width: int) -> Content | None:
+    def rows(self, state: RunState) -> list[EpochRow]:
+        return state.epochs
+
+    def empty(self, state: RunState) -> str:
+        return to_come(state, "after the first epoch")
+
+    def head(self, state: RunState, width: int) -> Content | None:
+        places = places_of(state)
+        self.retitle(f" · every {state.epoch_stride:,}th until {state.thinned_until:,}" if state.thinned_until else "")
         return Content.styled(
-            f"{'#':>4} {'train':>8} {'valid':>8} {'accuracy':>10}   {'lr':>9} {'time':>7}"[:width], MUTED
+            f"{'#':>{places}} {'train':>8} {'valid':>8} {'accuracy':>10}   {'lr':>9} {'time':>7}"[:width], MUTED
         )
 
-    def lines(self, state: RunState, width: int) -> list[Content]:
-        if not state.epochs:
-            return [Content.styled(to_come(state, "after the first epoch"), MUTED)]
-        rows = []
-        for row in state.epochs:
-            best = state.best is not None and row.epoch == state.best.epoch
-            text = (
-                f"{row.epoch:>4} {fixed(row.train_loss):>8} {fixed(row.valid_loss):>8} {percent(row.accuracy):>10} "
-                f"{'★' if best else ' '} {number(row.lr, 3):>9} {clock(row.seconds):>7}"
-            )
-            rows.append(Content.styled(text[:width], "bold $success" if best else ""))
-        return rows
+    def lines(self, row: EpochRow, state: RunState, width: int) -> list[Content]:
+        best = state.best is not None and row.epoch == state.best.epoch
+        text = (
+            f"{row.epoch:>{places_of(state)}} {fixed(row.train_loss):>8} {fixed(row.valid_loss):>8} "
+            f"{percent(row.accuracy):>10} {'★' if best else ' '} {number(row.lr, 3):>9} {clock(row.seconds):>7}"
+        )
+        return [Content.styled(text[:width], "bold $success" if best else "")]
+
+
+def places_of(state: RunState) -> int:
+    """Digits of the newest epoch's number, four at least."""
+    return max(4, len(str(state.epochs[-1].epoch))) if state.epochs else 4
 
 
 class CheckpointLog(ListPanel):
@@ -210,20 +226,22 @@ class CheckpointLog(ListPanel):
         minute = 0 if state.is_over else int((time.time() - newest) / 5)
         return (newest, len(state.checkpoints), minute, self._up, state.is_over)
 
-    def lines(self, state: RunState, width: int) -> list[Content]:
-        if not state.checkpoints:
-            return [Content.styled(to_come(state, "after the first epoch, or with c"), MUTED)]
+    def rows(self, state: RunState) -> list[CheckpointRow]:
+        self.retitle(f" · newest {MOST_CHECKPOINTS}" if len(state.checkpoints) == MOST_CHECKPOINTS else "")
         order = {"epoch": 0, "last": 1, "best": 2}
-        rows = []
-        for row in sorted(state.checkpoints.values(), key=lambda row: (order.get(row.kind, 0), row.step)):
-            where = f"epoch {row.epoch}"
-            score = f"loss {fixed(row.score)}" if row.score is not None else f"step {row.step:,}"
-            when = time.strftime("%H:%M:%S", time.localtime(row.at)) if state.is_over else ago(time.time() - row.at)
-            text = f"{'★' if row.kind == 'best' else ' '} {row.kind:<5} {where:<9} {score:<12} {size(row.bytes):>8}"
-            tail = f"  {clean(row.path, 60)}  {when}"
-            text += tail if len(text) + len(tail) <= width else f"  {clean(row.path, 60).split('/')[-1]}"
-            rows.append(Content.styled(text[:width], "bold $success" if row.kind == "best" else ""))
-        return rows
+        return sorted(state.checkpoints.values(), key=lambda row: (order.get(row.kind, 0), row.step))
+
+    def empty(self, state: RunState) -> str:
+        return to_come(state, "after the first epoch, or with c")
+
+    def lines(self, row: CheckpointRow, state: RunState, width: int) -> list[Content]:
+        where = f"epoch {row.epoch}"
+        score = f"loss {fixed(row.score)}" if row.score is not None else f"step {row.step:,}"
+        when = time.strftime("%H:%M:%S", time.localtime(row.at)) if state.is_over else ago(time.time() - row.at)
+        text = f"{'★' if row.kind == 'best' else ' '} {row.kind:<5} {where:<9} {score:<12} {size(row.bytes):>8}"
+        tail = f"  {clean(row.path, 60)}  {when}"
+        text += tail if len(text) + len(tail) <= width else f"  {clean(row.path, 60).split('/')[-1]}"
+        return [Content.styled(text[:width], "bold $success" if row.kind == "best" else "")]
 
 
 LEVELS = {"info": "", "good": "$success", "warning": "$warning", "error": "bold $error"}
@@ -237,13 +255,22 @@ class EventLog(ListPanel):
     def key(self, state: RunState) -> Hashable:
         return (len(state.log), state.log[-1] if state.log else None, self._up)
 
-    def lines(self, state: RunState, width: int) -> list[Content]:
-        rows = []
-        room = max(10, width - 10)
-        for row in state.log:
-            text = clean(row.text, 500)
-            at = time.strftime("%H:%M:%S", time.localtime(row.at))
-            for index, line in enumerate(textwrap.wrap(text, room) or [""]):
-                mark = at if index == 0 else " " * 8
-                rows.append(Content.assemble((f"{mark}  ", MUTED), (line, LEVELS[row.level])))
-        return rows
+    def rows(self, state: RunState) -> list[LogRow]:
+        self.retitle(f" · newest {MOST_NOTES}" if len(state.log) == MOST_NOTES else "")
+        return list(state.log)
+
+    def height_of(self, row: LogRow, width: int) -> int:
+        return len(wrapped(row.text, width - 10))
+
+    def lines(self, row: LogRow, state: RunState, width: int) -> list[Content]:
+        at = time.strftime("%H:%M:%S", time.localtime(row.at))
+        return [
+            Content.assemble((f"{' ' * 8 if index else at}  ", MUTED), (line, LEVELS[row.level]))
+            for index, line in enumerate(wrapped(row.text, width - 10))
+        ]
+
+
+@functools.lru_cache(maxsize=2 * MOST_NOTES)
+def wrapped(text: str, room: int) -> tuple[str, ...]:
+    """Foreign text made harmless, on lines of `room` characters."""
+    return tuple(textwrap.wrap(clean(text, 500), max(10, room))) or ("",)

@@ -1,0 +1,212 @@
+"""What is held against what: our program on one side, a peer or a plain loop on the other, and how a side is run."""
+
+import importlib.metadata
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from peers.fashion import DEBIAN, unzipped
+
+PEERS = Path(__file__).parent / "peers"
+PATIENCE = 1800
+"""Seconds after which a side is given up."""
+
+
+class SideFailed(Exception):
+    """A side did not get to its end; the message is what it said last."""
+
+
+QUIET = 0.1
+"""Cores that others may keep busy. One busy core of two made an epoch 5 to 20 times as slow here, on either side."""
+
+
+@dataclass(frozen=True)
+class Ours:
+    """The real program, headless, with the tutorial's preset and these words."""
+
+    words: tuple[str, ...] = ()
+
+    def run(self, epochs: int, seed: int, data: Path) -> dict[str, Any]:
+        """Seconds of each epoch, accuracy, loss, seconds of the whole process, and what it warned of."""
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, "-m", "tui_trainer", "--no-ui", "--json", "--preset", "tutorial"]
+            command += ["--dataset", "fashion-mnist", "--seed", str(seed), "--epochs", str(epochs)]
+            command += ["--output-dir", folder, *self.words]
+            if data != DEBIAN:
+                command += ["--data-dir", str(unzipped(data))]
+            ran, output = _run(command, folder)
+        events = [json.loads(line) for line in output.splitlines()]
+        measured = [event for event in events if event["event"] == "Evaluated"][-1]
+        return {
+            "version": importlib.metadata.version("torch"),
+            "epoch_seconds": [round(e["seconds"], 4) for e in events if e["event"] == "EpochEnded"],
+            "accuracy": round(measured["accuracy"], 4),
+            "loss": round(measured["loss"], 4),
+            "warned": [event["text"] for event in events if event["event"] == "Warned"],
+        } | ran
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A program of `peers/` with these words."""
+
+    script: str
+    words: tuple[str, ...] = ()
+
+    def run(self, epochs: int, seed: int, data: Path) -> dict[str, Any]:
+        """Seconds of each epoch, accuracy, loss, and seconds of the whole process."""
+        command = [sys.executable, str(PEERS / f"{self.script}.py"), "--epochs", str(epochs), "--seed", str(seed)]
+        with tempfile.TemporaryDirectory() as folder:
+            ran, output = _run([*command, "--data", str(data), *self.words], folder)
+        return json.loads(output.splitlines()[-1]) | ran
+
+
+def _run(command: list[str], folder: str) -> tuple[dict[str, float], str]:
+    """What it took and the output of a program that is started in an empty folder, away from anybody's settings.
+
+    It took `process_seconds`, while all other processes together kept `others_cores` cores busy.
+    """
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("TUI_TRAINER_")}
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)  # a start without bytecode takes three times as long
+    began, busy, own = time.perf_counter(), _busy(), _own()
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=kept | {"XDG_CONFIG_HOME": folder},
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+    except subprocess.TimeoutExpired:
+        raise SideFailed(f"not done after {PATIENCE} s") from None
+    seconds = time.perf_counter() - began
+    if done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines() or [""]
+        raise SideFailed(f"ended with {done.returncode}: {said[-1]}")
+    others = max(0.0, (_busy() - busy) - (_own() - own)) / seconds
+    return {"process_seconds": round(seconds, 3), "others_cores": round(others, 2)}, done.stdout
+
+
+def _busy() -> float:
+    """CPU seconds that all processes of the machine have used."""
+    times = psutil.cpu_times()
+    return times.user + times.system + getattr(times, "steal", 0.0)
+
+
+def _own() -> float:
+    """CPU seconds that this process and the programs it has waited for have used."""
+    return sum(os.times()[:4])
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Our program against something else on the same work."""
+
+    subject: str
+    name: str
+    title: str
+    """What it is held against, as a table says it."""
+    theirs: Peer | Ours
+    ours: Ours
+    least: float | None = None
+    """Their seconds divided by ours should be this or more; None when it is only information."""
+    distribution: str = "torch"
+    """What must be installed for it."""
+    epochs: int = 3
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.subject}/{self.name}"
+
+    def version(self) -> str | None:
+        """The installed version of what it is held against; None when it is not installed."""
+        try:
+            return importlib.metadata.version(self.distribution)
+        except importlib.metadata.PackageNotFoundError:
+            return None
+
+
+def steady(outcome: dict[str, Any]) -> float:
+    """Seconds an epoch takes: the median without the first, which includes warming up."""
+    seconds = outcome["epoch_seconds"]
+    return statistics.median(seconds[1:] or seconds)
+
+
+def ratio(pair: dict[str, Any]) -> float:
+    """How many times as fast ours was."""
+    return steady(pair["theirs"]) / steady(pair["ours"])
+
+
+def disturbance(pair: dict[str, Any]) -> float:
+    """Cores that other processes kept busy beside the side that had it worse."""
+    return max(side["others_cores"] for side in pair.values())
+
+
+def all_comparisons(quick: bool) -> list[Comparison]:
+    """Every comparison; quick ones train fewer batches and epochs."""
+    cpu = ("--device", "cpu")
+    ours = Ours(cpu)
+
+    def epoch(
+        name: str, title: str, least: float | None, distribution: str = "torch", script: str | None = None
+    ) -> Comparison:
+        peer = Peer(script or f"with_{name}", cpu)
+        return Comparison("epoch", name, title, peer, ours, least, distribution, 2 if quick else 3)
+
+    def network(name: str, title: str, batches: int, epochs: int) -> Comparison:
+        words = ("--model", name, "--pad", "2", "--optimizer", "adam", *cpu)
+        theirs = Peer("bare", (*words, "--limit-batches", str(batches)))
+        us = Ours((*words, "--limit-train-batches", str(batches)))
+        return Comparison("conv", name, f"{title}, {batches} batches", theirs, us, 0.95, epochs=epochs)
+
+    def loading(name: str, title: str, workers: int, model: str, batches: int, whole: bool = True) -> Comparison:
+        words = ("--workers", str(workers), "--model", model, *cpu)
+        theirs = (*words, *(["--whole-batches"] if whole else []), "--limit-batches", str(batches))
+        us = ("--data-path", "loader", *words, "--limit-train-batches", str(batches))
+        return Comparison("loader", name, title, Peer("loader", theirs), Ours(us), 0.9, epochs=2 if quick else 3)
+
+    def graphics(name: str, title: str, theirs: Peer | Ours, words: tuple[str, ...], least: float) -> Comparison:
+        return Comparison("gpu", name, title, theirs, Ours((*words, *gpu)), least, epochs=3 if quick else 6)
+
+    gpu = ("--device", "cuda")
+    resnet = ("--model", "resnet18", "--pad", "2", "--optimizer", "adam")
+    few = 100 if quick else 0
+    return [
+        epoch("tutorial", "the tutorial's script", 3.8, script="tutorial"),
+        epoch("bare", "bare loop over tensors in memory", 0.95, script="bare"),
+        epoch("floor", "matrix products alone, no evaluation", 1 / 1.6, script="floor"),
+        epoch("skorch", "skorch, on arrays", 1.5, "skorch"),
+        epoch("keras", "Keras on torch, on arrays", None, "keras"),
+        epoch("ignite", "Ignite", None, "pytorch-ignite"),
+        epoch("fastai", "fastai", None, "fastai"),
+        epoch("lightning", "Lightning", None, "lightning"),
+        network("cnn", "small convolutional net at 32 x 32", *((50, 2) if quick else (400, 3))),
+        network("resnet18", "ResNet-18 at 32 x 32", *((10, 2) if quick else (400, 2))),
+        loading("whole-0", "whole batches, no workers, the tutorial's model", 0, "mlp", few),
+        loading("whole-2", "whole batches, 2 workers, the tutorial's model", 2, "mlp", few),
+        loading("items-2", "one image at a time, 2 workers, the tutorial's model", 2, "mlp", few, whole=False),
+        loading("cnn-1", "whole batches, 1 worker, small convolutional net", 1, "cnn", 50 if quick else 200),
+        graphics("tutorial", "the tutorial's script", Peer("tutorial", gpu), (), 30),
+        graphics("bare", "bare loop over tensors on the GPU", Peer("bare", gpu), (), 0.95),
+        graphics(
+            "graph", "CUDA graph on against off, the tutorial's model", Ours(("--cuda-graph", "off", *gpu)), (), 1
+        ),
+        graphics("bf16", "bf16 against float32, ResNet-18", Ours((*resnet, *gpu)), (*resnet, "--amp", "bf16"), 1),
+        graphics(
+            "graph-resnet18",
+            "CUDA graph on against off, ResNet-18",
+            Ours((*resnet, "--cuda-graph", "off", *gpu)),
+            resnet,
+            1,
+        ),
+    ]
