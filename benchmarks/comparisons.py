@@ -191,7 +191,7 @@ def all_comparisons(quick: bool) -> list[Comparison]:
         epoch("fastai", "fastai", None, "fastai"),
         epoch("lightning", "Lightning", None, "lightning"),
         network("cnn", "small convolutional net at 32 x 32", *((50, 2) if quick else (400, 3))),
-        network("resnet18", "ResNet-18 at 32 x 32", *((10, 2) if quick else (400, 2))),
+        network("resnet18", "ResNet-18 at 32 x 32", *((10, 2) if quick else (60, 2))),
         loading("whole-0", "whole batches, no workers, the tutorial's model", 0, "mlp", few),
         loading("whole-2", "whole batches, 2 workers, the tutorial's model", 2, "mlp", few),
         loading("items-2", "one image at a time, 2 workers, the tutorial's model", 2, "mlp", few, whole=False),

@@ -193,6 +193,7 @@ class LinePrinter:
             speed="speed",
         )
         self._print(head, "dim")
+        self._drawn = 0.0  # the first report is shown at once
 
     def _trained(self) -> None:
         s, now = self._state, time.monotonic()

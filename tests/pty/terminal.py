@@ -35,7 +35,7 @@ import fcntl, os, signal, sys, termios
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     signal.signal(number, signal.SIG_DFL)
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-os.execv(sys.executable, [sys.executable, "-m", "tui_trainer", *sys.argv[1:]])
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
 """Becomes the program as a shell starts it: no signal ignored, and controlled by its terminal."""
 _UNKNOWN = re.compile(rb"\x1b\[(?:[<>=][\d;]*[a-z]|\?[\d;]*\$p)")
@@ -116,8 +116,10 @@ class Journal:
 class Program:
     """tui-trainer in a terminal of its own, with its reader, its keys and its window."""
 
-    def __init__(self, folder: Path, *words: str, size: tuple[int, int] = (120, 40)) -> None:
-        """`size` is columns by rows."""
+    def __init__(
+        self, folder: Path, *words: str, size: tuple[int, int] = (120, 40), script: Path | None = None
+    ) -> None:
+        """`size` is columns by rows; `script` stands in place of the module, to change it before it runs."""
         folder.mkdir(parents=True, exist_ok=True)
         self.journal = Journal(folder)
         self.raw = b""
@@ -132,7 +134,7 @@ class Program:
         self.resize(*size)
         self.modes_before = self.modes
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _LAUNCHER, *words],
+            [sys.executable, "-c", _LAUNCHER, *([str(script)] if script else ["-m", "tui_trainer"]), *words],
             cwd=folder,
             env=environment(folder),
             stdin=self._slave,

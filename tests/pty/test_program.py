@@ -71,7 +71,7 @@ def run(form: Program) -> Program:
     """The run screen while it trains."""
     form.press("ctrl+r", "preparing")
     form.wait_for("● training")
-    form.journal.goes_on()
+    form.journal.wait_for(BatchTrained, 4)  # the speed of some is compared with that after a pause
     return form
 
 

@@ -132,7 +132,8 @@ def test_a_process_that_was_stopped_and_continued_works_and_ends_as_always(tmp_p
         program.signal(signal.SIGSTOP)
         assert os.waitid(os.P_PID, program.pid, os.WSTOPPED | os.WNOWAIT)
         program.signal(signal.SIGCONT)
-        program.press("tab", "─ batch size ─")
+        until(lambda: program.raw.count(b"\x1b[?1049h") == 2, lambda: "the screen to be taken again")
+        program.press("tab", "─ batch size ─")  # a key typed before that is thrown away with the old input
         program.press("ctrl+q")
         assert program.wait() == 0
         assert program.put_the_terminal_back()

@@ -176,7 +176,7 @@ def test_a_worker_leaves_ctrl_c_and_a_closed_terminal_to_the_run() -> None:
 class Killed(Bytes):
     """Its worker is killed as it would be for want of memory."""
 
-    def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         time.sleep(0.05)
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError

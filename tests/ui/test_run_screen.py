@@ -12,7 +12,7 @@ from tests import replay
 from tests.ui.conftest import Show
 from tui_trainer.run import commands
 from tui_trainer.run.commands import Command
-from tui_trainer.run.events import Event, RunPaused, RunResumed, RunStarted, Warned
+from tui_trainer.run.events import BatchTrained, Event, RunPaused, RunResumed, RunStarted, Warned
 from tui_trainer.run.feed import Feed
 from tui_trainer.run.state import RunState, Series
 from tui_trainer.ui.dialogs import Ask, Help
@@ -38,6 +38,30 @@ async def test_a_key_sends_its_command(key: str, command: Command, show_run: Sho
     async with show_run(replay.training()) as shown:
         await shown.press(key)
         assert shown.run.sent == [command]
+
+
+async def test_what_was_asked_is_on_the_screen_until_the_run_has_done_it(show_run: Show) -> None:
+    async with show_run(replay.training()) as shown:
+        await shown.press("space")
+        assert "… pausing" in shown.text and "Carry on" in shown.text
+        await shown.press("space")
+        assert "… carrying on" in shown.text and "space Pause" in shown.text
+        assert shown.run.sent == [commands.Pause(), commands.Continue()]
+        for event in (RunPaused(), RunResumed()):
+            assert shown.screen._asked == commands.Continue()
+            shown.screen.feed._deliver([event])
+            await shown.settle()
+        assert "carrying on" not in shown.text.splitlines()[0] and "● training" in shown.text
+
+
+async def test_a_run_that_goes_on_has_heard_what_was_asked(show_run: Show) -> None:
+    async with show_run(replay.training()) as shown:
+        await shown.press("e")
+        assert "… to be measured" in shown.text
+        reports = [event for event in replay.training() if isinstance(event, BatchTrained)]
+        shown.screen.feed._deliver(reports[-2:])
+        await shown.settle()
+        assert "to be measured" not in shown.text
 
 
 async def test_space_carries_on_when_paused(show_run: Show) -> None:

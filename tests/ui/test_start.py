@@ -1,7 +1,10 @@
 """The form and a recorded run need no torch, and the training thread alone ever runs it."""
 
+import os
 import subprocess
 import sys
+
+import pytest
 
 FORM = """
 import asyncio, sys
@@ -31,9 +34,50 @@ import torch
 print(feed.ended.reason, threading.main_thread() is not feed.thread)
 """
 
+POOLS = """
+import asyncio, os, sys, threading
+from tui_trainer.run.commands import Stop
+from tui_trainer.sources import Source, resolve
+from tui_trainer.ui.app import TrainerApp
 
-def python(code: str) -> str:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120).stdout
+def threads_of_libraries():
+    return len(set(map(int, os.listdir("/proc/self/task"))) - {thread.native_id for thread in threading.enumerate()})
+
+def count_in(words):
+    done, over = threading.Event(), threading.Event()
+    def run_torch():
+        if words:
+            import torch
+            torch.ones(1_000_000).add(1)
+        done.set()
+        over.wait()
+    thread = threading.Thread(target=run_torch)
+    thread.start()
+    done.wait()
+    count = threads_of_libraries()
+    over.set()
+    thread.join()
+    return count
+
+async def main(words):
+    source = Source("flag", {"dataset": "fashion-mnist-mini", "device": "cpu", "epochs": "1000"}, text=True)
+    app = TrainerApp(resolve([source]), start=True)
+    async with app.run_test(size=(120, 40)):
+        while app.feed is None or not app.screen.state.checkpoints or app.screen.state.epoch < 2:
+            assert app.feed is None or app.feed.ended is None
+            await asyncio.sleep(0.05)  # trains, has measured and saved, and all of it was drawn
+        print(count_in(words))
+        app.feed.run.send(Stop())
+    app.feed.thread.join()
+
+asyncio.run(main(sys.argv[1:]))
+"""
+
+
+def python(code: str, *words: str, **environment: str) -> str:
+    command = [sys.executable, "-c", code, *words]
+    env = os.environ | environment
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120, env=env).stdout
 
 
 def test_the_form_says_what_the_run_will_be_without_torch() -> None:
@@ -42,3 +86,11 @@ def test_the_form_says_what_the_run_will_be_without_torch() -> None:
 
 def test_torch_is_imported_by_the_thread_that_trains() -> None:
     assert python(THREADS).split() == ["finished", "True"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system's threads are counted in /proc")
+@pytest.mark.parametrize(("words", "pools"), [((), 1), (("also here",), 2)], ids=["the training alone", "another too"])
+def test_no_thread_but_the_training_has_a_pool_of_torch_threads(words: tuple[str, ...], pools: int) -> None:
+    """Each thread that runs a parallel operation gets a pool of its own, and two pools halve the speed."""
+    counted = python(POOLS, *words, OMP_NUM_THREADS="2", MKL_NUM_THREADS="2", OPENBLAS_NUM_THREADS="1")
+    assert int(counted) == pools  # of two threads in a pool one is the thread that asks

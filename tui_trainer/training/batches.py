@@ -166,14 +166,14 @@ class Resident(Batches):
             yield from zip(X.split(batch), labels[chunk].split(batch), strict=True)  # type: ignore[no-untyped-call]
 
 
-class Bytes(Dataset[tuple[Tensor, Tensor, Tensor]]):
-    """What a worker process fetches: a whole batch as bytes, with its labels and indices."""
+class Bytes(Dataset[tuple[Tensor, Tensor]]):
+    """What a worker process fetches: a whole batch as bytes, with its labels."""
 
     def __init__(self, images: Images) -> None:
         self._images = images
 
-    def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return self._images.images[indices], self._images.labels[indices], indices
+    def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        return self._images.images[indices], self._images.labels[indices]
 
 
 class Loader(Batches):
@@ -187,7 +187,7 @@ class Loader(Batches):
     ) -> None:
         super().__init__(images, order, device, **options)
         context = None if mp_context == "auto" or not workers else mp_context
-        self._loader: DataLoader[tuple[Tensor, Tensor, Tensor]] | None = DataLoader(
+        self._loader: DataLoader[tuple[Tensor, Tensor]] | None = DataLoader(
             Bytes(images),
             sampler=order,
             batch_size=None,
@@ -203,10 +203,9 @@ class Loader(Batches):
     def __iter__(self) -> Iterator[Batch]:
         assert self._loader is not None
         try:
-            for images, y, indices in self._loader:
-                X = self._inputs(
-                    images.to(self._device, non_blocking=True), indices.to(self._device, non_blocking=True)
-                )
+            order = self.order.indices().to(self._device).split(self.order.batch_size)  # type: ignore[no-untyped-call]
+            for (images, y), indices in zip(self._loader, order, strict=True):
+                X = self._inputs(images.to(self._device, non_blocking=True), indices)
                 yield X, y.to(self._device, non_blocking=True)
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):

@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any
 
 from rich.console import Console
-from textual import events, on
+from textual import on
 from textual.app import App, SystemCommand
 from textual.binding import Binding
 from textual.screen import Screen
@@ -61,13 +61,18 @@ class TrainerApp(App[None]):
 
     def on_mount(self) -> None:
         self.set_interval(0.5, self._repaint_what_was_dropped)
-        self.begin_capture_print(self)
+        if isinstance(self._driver, terminal.Driver):
+            terminal.plain_streams()
         if self._recorded is not None:
-            self.watch_run(RunScreen(self._recorded), then_form=False)
+            self.watch_run(RunScreen(self._recorded))
         elif self._start:
-            self.push_screen(SettingsScreen(self._resolved, self._preset))
             self.start_run(self._resolved.settings)
         else:
+            self.show_form()
+
+    def show_form(self) -> None:
+        """The form as it was left, or a new one: it is not built before somebody wants to see it."""
+        if not any(isinstance(screen, SettingsScreen) for screen in self.screen_stack):
             self.push_screen(SettingsScreen(self._resolved, self._preset))
 
     @on(SettingsScreen.Start)
@@ -79,26 +84,10 @@ class TrainerApp(App[None]):
         self.clear_notifications()  # what was wrong on the form is mended
         self.watch_run(RunScreen(LocalRun(settings)))
 
-    def watch_run(self, screen: RunScreen, *, then_form: bool = True) -> None:
-        """Show a run; the form waits beneath it."""
-        if not then_form:
-            self.push_screen(SettingsScreen(self._resolved, self._preset))
+    def watch_run(self, screen: RunScreen) -> None:
+        """Show a run; the form comes after it."""
         self.feed = screen.feed
-        self.push_screen(screen)
-
-    # --- what libraries print ---
-
-    @on(RunScreen.FolderMade)
-    def print_into(self, message: RunScreen.FolderMade) -> None:
-        """From now on what is printed goes to the run's log, from C code and from Python."""
-        if isinstance(self._driver, terminal.Driver):
-            terminal.streams_into(message.folder.log)
-
-    def on_print(self, event: events.Print) -> None:
-        """Something was printed while the screen is up."""
-        folder = self.feed.run.folder if self.feed else None
-        if folder is not None and event.text.strip():
-            folder.write_log(event.text)
+        self.push_screen(screen, lambda _: self.show_form())
 
     # --- leaving ---
 
@@ -183,7 +172,7 @@ def _after(app: TrainerApp, lost: bool) -> int:
     folder = feed.run.folder if feed else None
     if crashed:
         _say_crash(app.crash, folder)
-    if feed is None:
+    if feed is None or feed.thread.ident is None:  # it was left before anything began
         return 1 if crashed else 0
     feed.leave()
     if isinstance(feed.run, RecordedRun):

@@ -27,7 +27,8 @@ class Pace:
         """True when it is time; while nothing trains (`busy` False) drawing is free."""
         return time.monotonic() - self._last >= (self.interval if busy else self.least)
 
-    def measured(self, cost: float) -> None:
-        """Take note of a refresh that was just done."""
+    def measured(self, cost: float | None) -> None:
+        """Take note of a refresh that was just done; None when it cost nothing of its own."""
         self._last = time.monotonic()
-        self.cost = cost if self.cost == 0 else self.cost + 0.3 * (cost - self.cost)
+        if cost is not None:
+            self.cost = cost if self.cost == 0 else self.cost + 0.3 * (cost - self.cost)

@@ -13,12 +13,22 @@ from textual.widgets import Static
 
 from tui_trainer.run import commands
 from tui_trainer.run.commands import Command
-from tui_trainer.run.events import CheckpointSaved, Evaluated, RunEnded, RunPaused, RunResumed, Warned
+from tui_trainer.run.events import (
+    BatchTrained,
+    CheckpointSaved,
+    Evaluated,
+    Event,
+    LearningRateChanged,
+    RunEnded,
+    RunPaused,
+    RunResumed,
+    Warned,
+)
 from tui_trainer.run.feed import Feed
-from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.runs import Run
 from tui_trainer.run.state import RunState
 from tui_trainer.text import clean, size
+from tui_trainer.ui import terminal
 from tui_trainer.ui.dialogs import Ask, AskNumber, Help, Outline
 from tui_trainer.ui.pace import Pace
 from tui_trainer.ui.widgets.charts import AccuracyChart, LossChart
@@ -26,6 +36,16 @@ from tui_trainer.ui.widgets.header import Identity, Now, Progress, Trouble
 from tui_trainer.ui.widgets.keys import KeyLine, bindings_of
 from tui_trainer.ui.widgets.panel import MUTED, Panel, View
 from tui_trainer.ui.widgets.tables import CheckpointLog, ConfusionTable, EpochTable, EventLog
+
+ANSWERS: dict[type[Command], tuple[str, tuple[type[Event], ...]]] = {
+    commands.Pause: ("pausing", (RunPaused,)),
+    commands.Continue: ("carrying on", (RunResumed,)),
+    commands.SaveCheckpoint: ("saving", (CheckpointSaved, Warned)),
+    commands.Evaluate: ("to be measured", (Evaluated,)),
+    commands.EndEpoch: ("ending the epoch", (Warned, Evaluated)),
+    commands.SetLearningRate: ("setting the rate", (LearningRateChanged,)),
+}
+"""What the screen says of a command until the run has carried it out, and the events that say it has."""
 
 
 class RunScreen(Screen[None]):
@@ -62,23 +82,21 @@ class RunScreen(Screen[None]):
     class Happened(Message):
         """Events are waiting in the feed."""
 
-    class FolderMade(Message):
-        """The run has a folder now."""
-
-        def __init__(self, folder: RunFolder) -> None:
-            super().__init__()
-            self.folder = folder
-
     def __init__(self, run: Run, state: RunState | None = None) -> None:
         super().__init__()
         self.run_ = run
         self.state = state or RunState()
         self.feed = Feed(run, self._nudge)
         self._heard = time.monotonic()
-        self._lines = Pace(share=0.008, least=0.3)
-        self._panels = Pace(share=0.012, least=1.0)
+        self._lines = Pace(share=0.005, least=0.5)
+        self._panels = Pace(share=0.006, least=1.0)
         self._stopping = False
+        self._asked: Command | None = None
+        """The newest command that the run has not carried out yet."""
+        self._reports = 0
+        """Reports since then."""
         self._dirty = True
+        self._prints_to_log = False
 
     def compose(self) -> ComposeResult:
         yield Static(Content("tui-trainer needs a terminal of 60 x 15 or more"), id="too-small")
@@ -102,79 +120,101 @@ class RunScreen(Screen[None]):
         self._panel_views = [view for view in self._views if isinstance(view, Panel)]
         self.choose(self._panel_views[0])
         self.set_interval(0.25, self._tick)
-        self.feed.start()
+        self.call_after_refresh(self.feed.start)  # not before this screen is seen: importing torch holds all threads up
 
     # --- events in ---
 
     def _nudge(self) -> None:
         """From the run's thread, which does not wait for this screen."""
+        folder = self.run_.folder
+        if not self._prints_to_log and folder is not None and not self.run_.read_only:
+            self._prints_to_log = True
+            if terminal.is_drawn_on():
+                terminal.streams_into(folder.log)  # here, so that not even the first import prints elsewhere
         self.post_message(self.Happened())
 
     @on(Happened)
     def fold(self) -> None:
         """Take in what has happened. Only what one waits for is drawn at once; the rest when its time comes."""
-        if self.feed.given == 0 and self.run_.folder is not None and not self.run_.read_only:
-            self.post_message(self.FolderMade(self.run_.folder))
-        urgent = False
+        urgent = answered = False
         for event in self.feed.take():
             self.state.apply(event)
             self._dirty = True
-            if isinstance(event, (Evaluated, RunPaused, RunResumed, CheckpointSaved, RunEnded, Warned)):
-                urgent = True
+            urgent |= isinstance(event, (RunPaused, RunResumed, RunEnded, Warned))
+            answered |= self._is_answered_by(event)
             if isinstance(event, RunEnded):
                 self._stopping = False
         self._heard = time.monotonic()
         if self._stopping and not self.state.is_over:
             self.state.phase = "stopping"
-        if urgent:
-            self._refresh_lines()
-        if self.state.is_over:
-            self._refresh_panels()
+        if urgent or answered:
+            self._draw(panels=answered or self.state.is_over)
+
+    def _is_answered_by(self, event: Event) -> bool:
+        """True when this is what was waited for. A run that has gone on for two reports has heard every command."""
+        if self._asked is None:
+            return False
+        self._reports += isinstance(event, BatchTrained)
+        _, answers = ANSWERS[type(self._asked)]
+        if isinstance(event, (*answers, RunEnded)) or self._reports > 1:
+            self._asked = None
+            return True
+        return False
 
     def _tick(self) -> None:
-        if not self.feed.thread.is_alive() and not self.state.is_over:
+        if not self.feed.thread.is_alive() and self.feed.thread.ident is not None and not self.state.is_over:
             self.fold()  # what it said last
             self.state.lose()
-            self._refresh_lines()
-            self._refresh_panels()
+            self._draw(panels=True)
         busy = not self.state.is_over and self.state.status != "paused"
-        if self._lines.due(busy=busy):
-            self._refresh_lines()
-        if self._panels.due(busy=busy):
-            self._refresh_panels()
+        if not self._is_read():
+            return
+        panels = self._panels.due(busy=busy) and (self._dirty or self.state.is_over)
+        if panels or self._lines.due(busy=busy):
+            self._draw(panels=panels)
+
+    def _is_read(self) -> bool:
+        """False while the terminal reads nothing: a picture that nobody sees need not be drawn."""
+        driver = self.app._driver
+        return driver.reads if isinstance(driver, terminal.Driver) else True
 
     # --- drawing ---
 
     def draw_all(self) -> None:
         """Draw everything now, whatever it costs."""
-        self._dirty = True
-        self._refresh_lines()
-        self._refresh_panels()
+        self._draw(panels=True)
 
-    def _refresh_lines(self) -> None:
+    def _draw(self, *, panels: bool = False) -> None:
+        """Draw the lines, and the panels too where they are wanted; what it costs is known once it is painted."""
         began = time.thread_time()
+        self._draw_lines()
+        if panels:
+            self._dirty = False
+            for view in self._panel_views:
+                view.show(self.state)
+        self.call_after_refresh(self._drawn, began, panels)
+
+    def _drawn(self, began: float, panels: bool) -> None:
+        cost = time.thread_time() - began
+        self._lines.measured(None if panels else cost)
+        if panels:
+            self._panels.measured(cost)
+
+    def _draw_lines(self) -> None:
         quiet = self.state.is_over or not self.state.elapsed
         age = 0.0 if quiet else time.monotonic() - self._heard
         for view in self._line_views:
             if isinstance(view, (Identity, Progress)):
                 view.age = age
+            if isinstance(view, Identity):
+                view.asked = ANSWERS[type(self._asked)][0] if self._asked and not self._stopping else ""
             view.show(self.state)
-        status = (self.state.status, self.state.is_over)
+        status = (self.state.status, self.state.is_over, self._will_pause)
         if status != getattr(self, "_status_drawn", None):
             self._status_drawn = status
             self.set_class(self.state.status in ("failed", "diverged", "lost"), "-failed")
             self.set_class(self.state.status == "paused", "-paused")
             self.query_one(KeyLine).refresh()
-        self.call_after_refresh(lambda: self._lines.measured(time.thread_time() - began))
-
-    def _refresh_panels(self) -> None:
-        if not self._dirty and not self.state.is_over:
-            return
-        self._dirty = False
-        began = time.thread_time()
-        for view in self._panel_views:
-            view.show(self.state)
-        self.call_after_refresh(lambda: self._panels.measured(time.thread_time() - began))
 
     # --- choosing panels ---
 
@@ -259,7 +299,7 @@ class RunScreen(Screen[None]):
 
     def label_of(self, binding: Binding) -> str:
         """The label of a key, which follows what it would do."""
-        if binding.action == "pause" and self.state.status == "paused":
+        if binding.action == "pause" and self._will_pause:
             return "Carry on"
         if binding.action == "confusion_mode" and self.is_mounted and self.query_one(ConfusionTable).counts:
             return "Percent"
@@ -279,10 +319,18 @@ class RunScreen(Screen[None]):
             self.say(reason, "warning")
             return
         self.run_.send(command)
+        self._asked, self._reports = command, 0
+        self._draw()
+
+    @property
+    def _will_pause(self) -> bool:
+        """True when the run is paused, or will be once it has heard what was asked."""
+        if isinstance(self._asked, (commands.Pause, commands.Continue)):
+            return isinstance(self._asked, commands.Pause)
+        return self.state.status == "paused"
 
     def action_pause(self) -> None:
-        paused = self.state.status == "paused"
-        self.steer("pause", commands.Continue() if paused else commands.Pause())
+        self.steer("pause", commands.Continue() if self._will_pause else commands.Pause())
 
     def action_checkpoint(self) -> None:
         self.steer("checkpoint", commands.SaveCheckpoint())
@@ -323,7 +371,7 @@ class RunScreen(Screen[None]):
             self.run_.send(command)
             self._stopping = True
             self.state.phase = "stopping"
-            self._refresh_lines()
+            self._draw()
 
     def action_quit_run(self) -> None:
         if self.state.is_over or self.run_.read_only:

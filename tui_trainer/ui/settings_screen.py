@@ -67,19 +67,17 @@ class Field(Horizontal):
         self.setting = setting
         self.start_text = as_text(value)
         self.problem: str | None = None
+        self.entry = self._make_entry()
+        """The widget that holds the value."""
+
+    def _make_entry(self) -> "Input | Select[str]":
+        if words := ("off", "on") if is_switch(self.setting) else choices_of(self.setting):
+            return Select([(w, w) for w in words], value=self.start_text, allow_blank=False, compact=True)
+        return Input(self.start_text, placeholder="drawn" if self.setting == "seed" else "", compact=True)
 
     def compose(self) -> ComposeResult:
-        info = FIELDS[self.setting]
-        yield Label(Content(str(info.title)))
-        if words := ("off", "on") if is_switch(self.setting) else choices_of(self.setting):
-            yield Select([(w, w) for w in words], value=self.start_text, allow_blank=False, compact=True)
-        else:
-            yield Input(self.start_text, placeholder="drawn" if self.setting == "seed" else "", compact=True)
-
-    @property
-    def entry(self) -> "Input | Select[str]":
-        """The widget that holds the value."""
-        return self.query("Input, Select").first()  # type: ignore[return-value]
+        yield Label(Content(str(FIELDS[self.setting].title)))
+        yield self.entry
 
     @property
     def text(self) -> str:
@@ -171,6 +169,7 @@ class SettingsScreen(Screen[None]):
         self._preset = preset_name
         self._all = False
         self._focused: Field | None = None
+        self._will_judge = False
 
     def compose(self) -> ComposeResult:
         yield Static(Content("tui-trainer needs a terminal of 60 x 15 or more"), id="too-small")
@@ -217,6 +216,7 @@ class SettingsScreen(Screen[None]):
 
     def _judge(self) -> list[str]:
         """Check all fields, alone and together, and show what the run will be or what is in its way."""
+        self._will_judge = False
         values = {name: field.judge() for name, field in self._fields.items()}
         problems = [f"{FIELDS[n].title}: {f.problem}" for n, f in self._fields.items() if f.problem]
         wrong = {n for n, f in self._fields.items() if f.problem}
@@ -233,7 +233,10 @@ class SettingsScreen(Screen[None]):
 
     @on(Field.Changed)
     def changed(self) -> None:
-        self._judge()
+        """Judge once for all fields that change together: at the start every one of them says that it has a value."""
+        if not self._will_judge:
+            self._will_judge = True
+            self.call_later(self._judge)
 
     @on(Select.Changed, "#preset")
     def preset_chosen(self, event: Select.Changed) -> None:

@@ -1,21 +1,32 @@
 """A terminal that may freeze, close or be taken away, while the program behind it must not.
 
 Textual dies with its terminal, spins when it is gone, and blocks when it does not read (see `Driver` for each answer).
-Three private names of Textual 8.2 are used, `_file`, `_writer_thread._queue` and `_auto_restart`; the tests of closed
-and frozen terminals tell when a new version moves them.
+Private names of Textual 8.2 are used: `_file`, `_writer_thread._queue`, `_auto_restart` and the parser of keys; the
+tests of closed and frozen terminals tell when a new version moves them.
 """
 
+import codecs
+import ctypes
+import io
 import os
 import queue
+import select
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from textual import constants
+from textual._xterm_parser import XTermParser
 from textual.drivers.linux_driver import LinuxDriver
 
 FULL = 24
 """Writes that may wait for a terminal that does not read; Textual blocks at 30."""
+FEW = 2
+"""Writes that wait for a moment on every terminal: more of them say that it does not keep up."""
+ESCAPE = min(constants.ESCAPE_DELAY, 0.04)
+"""Seconds after which an escape code that did not go on is the escape key."""
 GRACE = 2.0
 """Seconds that a terminal has at the end to read what is left."""
 
@@ -106,14 +117,45 @@ class Driver(LinuxDriver):
         self._suspended = False
         super()._sigcont_application()
 
+    def run_input_thread(self) -> None:
+        """Keys and mouse, until the end. Textual looks for a lone escape key ten times a second: here it need not wait.
+
+        Where there is nothing to read any more the terminal is gone; Textual would ask it again at once, and for ever.
+        """
+        parser, decode = XTermParser(), codecs.getincrementaldecoder("utf-8")("replace").decode
+        lone_escape = False
+        while not self.exit_event.is_set():
+            if select.select([self.fileno], [], [], ESCAPE if lone_escape else 0.1)[0]:
+                try:
+                    data = os.read(self.fileno, 4096)
+                except OSError:
+                    data = b""
+                if not data:
+                    self.terminal_lost()
+                    return
+                lone_escape = data.endswith(b"\x1b")
+                for event in parser.feed(decode(data)):
+                    self.process_message(event)
+            elif lone_escape:
+                lone_escape = False
+                if parser._timeout_time is not None:
+                    parser._timeout_time = 0.0
+            for event in parser.tick():
+                self.process_message(event)
+
     def write(self, data: str) -> None:
         if self.lost or self._writer_thread is None:
             return
         waiting = self._writer_thread._queue.qsize()
-        if not self._leaving and (waiting >= FULL or (self.behind and waiting > 2)):
+        if not self._leaving and (waiting >= FULL or (self.behind and waiting > FEW)):
             self.behind = True
             return
         super().write(data)
+
+    @property
+    def reads(self) -> bool:
+        """False while the terminal leaves lying what was written last: a newer picture would only lie behind it."""
+        return self._writer_thread is not None and self._writer_thread._queue.qsize() <= FEW
 
     def caught_up(self) -> bool:
         """True once after frames were dropped and the terminal reads again: then all must be painted anew."""
@@ -148,6 +190,7 @@ def own_terminal() -> Iterator[None]:
     try:
         yield
     finally:
+        _write_what_waits()
         os.dup2(out, 1)
         os.dup2(err, 2)
         for fd in (out, err, _terminal):
@@ -155,8 +198,14 @@ def own_terminal() -> Iterator[None]:
         _terminal = None
 
 
+def is_drawn_on() -> bool:
+    """True while there is a screen, so that what is printed must go elsewhere."""
+    return _terminal is not None
+
+
 def streams_into(path: Path) -> None:
     """Send what is written to descriptors 1 and 2, by C code too, to the end of a file instead of over the screen."""
+    _write_what_waits()
     try:
         fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError:
@@ -164,3 +213,23 @@ def streams_into(path: Path) -> None:
     os.dup2(fd, 1)
     os.dup2(fd, 2)
     os.close(fd)
+
+
+def _write_what_waits() -> None:
+    """Write what C code has printed and its library still holds: it belongs to where it was printed to."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).fflush(None)
+
+
+def plain_streams() -> None:
+    """Make `sys.stdout` and `sys.stderr` plain files on descriptors 1 and 2. Textual undoes it when its app ends.
+
+    Textual's have no descriptor, without which no process can be started from here, and say that they are a terminal,
+    so that progress bars are drawn. Nothing is held back: what Python and C code print stays in order.
+    """
+    sys.stdout, sys.stderr = (
+        io.TextIOWrapper(
+            io.FileIO(fd, "w", closefd=False), encoding="utf-8", errors="backslashreplace", write_through=True
+        )
+        for fd in (1, 2)
+    )

@@ -60,9 +60,20 @@ class Clocked(View):
 class Identity(Clocked):
     """What is trained, on what, in which state, how well so far, and whether it is safe."""
 
+    asked = ""
+    """What the run was told to do and has not done yet; it stands in place of the state."""
+
     def key(self, state: RunState) -> Hashable:
         saved = self._saved(state)
-        return (state.status, state.best, state.lr, bool(state.settings), saved, int(state.elapsed + self.age))
+        return (
+            self.asked,
+            state.status,
+            state.best,
+            state.lr,
+            bool(state.settings),
+            saved,
+            int(state.elapsed + self.age),
+        )
 
     def _saved(self, state: RunState) -> str:
         if not state.checkpoints:
@@ -72,7 +83,7 @@ class Identity(Clocked):
 
     def draw(self, state: RunState, width: int, height: int) -> Content:
         used = state.settings
-        word, style = STATUS.get(state.status, (state.status, ""))
+        word, style = (f"… {self.asked}", "$warning") if self.asked else STATUS.get(state.status, (state.status, ""))
         names = [str(used.get("model", "")), str(used.get("dataset", ""))]
         names += [f"{used.get('optimizer', '')} {number(state.lr, 3)}", state.device.split(",")[0]]
         best = f"best {percent(state.best.accuracy)} @ {state.best.epoch}" if state.best else ""
