@@ -75,8 +75,8 @@ def figures(found: dict[str, list[float]]) -> list[Figure]:
 
 
 def measure(quick: bool) -> list[Figure]:
-    """Five rounds of 20 s, or one of 8 s."""
-    return figures(ratios(1 if quick else 5, 8 if quick else 20, SETTINGS))
+    """Five rounds of 10 s, or one of 8 s."""
+    return figures(ratios(1 if quick else 5, 8 if quick else 10, SETTINGS))
 
 
 def main() -> None:
