@@ -17,7 +17,7 @@ from tui_trainer.run.commands import Inbox
 from tui_trainer.run.events import BatchTrained, Evaluated, RunStarted
 from tui_trainer.settings import Settings
 from tui_trainer.training import batches
-from tui_trainer.training.batches import Augment, Bytes, Loader, Order, Resident, choose_path
+from tui_trainer.training.batches import Augment, Fetched, Loader, Order, Resident, choose_path
 from tui_trainer.training.data import Images
 from tui_trainer.training.loop import fit
 
@@ -173,10 +173,10 @@ def test_a_worker_leaves_ctrl_c_and_a_closed_terminal_to_the_run() -> None:
     assert not multiprocessing.active_children()
 
 
-class Killed(Bytes):
+class Killed(Fetched):
     """Its worker is killed as it would be for want of memory."""
 
-    def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, numbers: list[int]) -> tuple[Tensor, Tensor]:
         time.sleep(0.05)
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError
@@ -185,7 +185,7 @@ class Killed(Bytes):
 def test_a_worker_that_is_killed_ends_the_run_with_a_sentence(
     tiny: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batches, "Bytes", Killed)
+    monkeypatch.setattr(batches, "Fetched", Killed)
     settings = tiny.model_copy(update={"data_path": "loader", "workers": 1, "mp_context": "fork"})
     with pytest.raises(DataError, match=r"A data worker ended unexpectedly.*free\)\. .*\nTry fewer --workers") as fault:
         list(fit(settings, Inbox(), tmp_path))

@@ -20,8 +20,6 @@ from tui_trainer.training.data import Batch, Images
 
 CHUNK = 4 << 20
 """Bytes of float32 images that are cut out of the resident data at once; more falls out of the caches."""
-AHEAD = 4
-"""Batches that each worker process fetches ahead of their use."""
 
 
 class Order(Sampler[Tensor]):
@@ -166,13 +164,27 @@ class Resident(Batches):
             yield from zip(X.split(batch), labels[chunk].split(batch), strict=True)  # type: ignore[no-untyped-call]
 
 
-class Bytes(Dataset[tuple[Tensor, Tensor]]):
+class Numbers(Sampler[list[int]]):
+    """An order as plain numbers: a tensor on its way to a worker would cost a piece of shared memory each time."""
+
+    def __init__(self, order: Order) -> None:
+        self._order = order
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (indices.tolist() for indices in self._order)
+
+
+class Fetched(Dataset[tuple[Tensor, Tensor]]):
     """What a worker process fetches: a whole batch as bytes, with its labels."""
 
     def __init__(self, images: Images) -> None:
         self._images = images
 
-    def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, numbers: list[int]) -> tuple[Tensor, Tensor]:
+        indices = torch.tensor(numbers)
         return self._images.images[indices], self._images.labels[indices]
 
 
@@ -188,12 +200,11 @@ class Loader(Batches):
         super().__init__(images, order, device, **options)
         context = None if mp_context == "auto" or not workers else mp_context
         self._loader: DataLoader[tuple[Tensor, Tensor]] | None = DataLoader(
-            Bytes(images),
-            sampler=order,
+            Fetched(images),
+            sampler=Numbers(order),
             batch_size=None,
             num_workers=workers,
             pin_memory=device.type == "cuda",
-            prefetch_factor=AHEAD if workers else None,
             persistent_workers=workers > 0,
             multiprocessing_context=context,
             worker_init_fn=leave_signals_to_the_run,
