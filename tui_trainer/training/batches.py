@@ -89,7 +89,7 @@ class Augment:
 
 
 @dataclass(frozen=True, slots=True)
-class Path:
+class DataPath:
     """How the data of a run reaches the device, and why."""
 
     resident: bool
@@ -97,16 +97,16 @@ class Path:
     """A phrase for people: `held on cuda:0, 55 MB`, `through a DataLoader, 2 workers (fork), as asked for`."""
 
 
-def choose_path(settings: Settings, splits: list[Images], device: torch.device) -> Path:
+def choose_path(settings: Settings, splits: list[Images], device: torch.device) -> DataPath:
     """Resident when it is asked for, or when the data fits into half of the device's free memory."""
     s, wanted, free = settings, sum(images.images.nbytes for images in splits), free_memory(device)
     if s.data_path == "resident" or (s.data_path == "auto" and wanted <= free / 2):
         idle = f"; {s.workers} workers are not needed" if s.workers else ""
-        return Path(True, f"held on {device}, {size(wanted)}{idle}")
+        return DataPath(True, f"held on {device}, {size(wanted)}{idle}")
     context = s.mp_context if s.mp_context != "auto" else multiprocessing.get_start_method()
     workers = f", {s.workers} worker{'s' if s.workers > 1 else ''} ({context})" if s.workers else ""
     why = "as asked for" if s.data_path == "loader" else f"{size(wanted)} is over half of the {size(free)} free"
-    return Path(False, f"through a DataLoader{workers}, {why}")
+    return DataPath(False, f"through a DataLoader{workers}, {why}")
 
 
 def free_memory(device: torch.device) -> int:
@@ -247,7 +247,7 @@ def _shared_memory() -> str:
     return f" (/dev/shm has {size(left.f_bavail * left.f_frsize)} free)"
 
 
-def make_batches(path: Path, images: Images, order: Order, device: torch.device, settings: Settings) -> Batches:
+def make_batches(path: DataPath, images: Images, order: Order, device: torch.device, settings: Settings) -> Batches:
     """The batches of a split by the path that was chosen; only those in a shuffled order are augmented."""
     s = settings
     augment = s.augment if order.seed is not None or s.overfit_batches else "none"

@@ -193,18 +193,14 @@ class Step:
         self._schedule.before_update(self.updates)  # every batch of a group has the rate of its step
         self._seen += 1
         if self.graph is not None and len(X) == self._settings.batch_size:
-            loss: float | Tensor = self.graph(X, y)
-            self.updates += 1
-            self._stale = True
+            loss, ends = self.graph(X, y), True
         elif self._settings.grad_accum_steps == 1:
-            loss = self.learn(X, y)
-            self.updates += 1
-            self._stale = True
+            loss, ends = self.learn(X, y), True
         else:
             ends = self.ends_group(batch)
             loss = self.learn(X, y, share=len(X) / self._examples_in_group(batch), ends_group=ends)
-            self.updates += ends
-            self._stale = ends
+        self.updates += ends
+        self._stale = ends
         if self._average is not None and self._stale:
             self._average.update_parameters(self._model)
         return loss
@@ -212,8 +208,7 @@ class Step:
     def learn(self, X: Tensor, y: Tensor, share: float = 1.0, *, ends_group: bool = True) -> float | Tensor:
         """The tutorial's step. `share` is this batch's part of the examples in its accumulation group."""
         if self._stale:
-            for parameter in self._parameters:
-                parameter.grad = None
+            self._drop_gradients()
             self._stale = False
         whole = len(X) == self._settings.batch_size  # the tape and the compiled model are made for these
         if whole and self.tape is not None and not self.tape.refused:
@@ -253,10 +248,13 @@ class Step:
             return loss
         value = loss.item()
         if not math.isfinite(value):
-            for parameter in self._parameters:
-                parameter.grad = None
+            self._drop_gradients()
             raise DivergedError(f"The loss is not finite ({value})")
         return value
+
+    def _drop_gradients(self) -> None:
+        for parameter in self._parameters:  # what zero_grad does, without its hook for the profiler
+            parameter.grad = None
 
     def unused(self) -> int:
         """Batches since the first whose loss was not finite, that one included; waits for the device."""
