@@ -90,6 +90,50 @@ def _attach(
     return show(TrainerApp(Resolved(resolve([]).settings), recorded=RecordedRun(found)))
 
 
+def _resume(
+    run: Annotated[str, Parameter(help="A run's folder, its name, the beginning of its name, or `last`.")] = "last",
+    /,
+    *,
+    no_ui: Annotated[bool, _option("Plain lines instead of the run screen.")] = False,
+    json: Annotated[bool, _option("With --no-ui: one JSON event a line on stdout, talk on stderr.")] = False,
+    preview: Annotated[bool, _option("Only show what would be restored, kept and changed.")] = False,
+    allow_data_change: Annotated[
+        bool, _option("Carry on though the examples are not those that the run has learned from.")
+    ] = False,
+    **settings: Any,
+) -> int:
+    """Carry a run on from its newest checkpoint, exactly, in the middle of an epoch too.
+
+    Settings that are typed are changed from there on; what is changed is shown before the first step.
+    """
+    from tui_trainer.run import folder
+    from tui_trainer.run.resume import Resume, carry
+    from tui_trainer.run.runs import LocalRun
+
+    if json and not no_ui:
+        raise UsageError("--json belongs to --no-ui. Type: tui-trainer resume --no-ui --json")
+    typed = {name: value for name, value in settings.items() if value is not None}
+    found = folder.find(run, settings.get("output_dir") or "runs")
+    typed.pop("output_dir", None)  # where runs are looked for; the run itself stays in its folder
+    carried = carry(found, typed, Resume(allow_data_change=allow_data_change))
+    if carried.nothing_to_do:
+        print(carried.nothing_to_do)
+        return 0
+    if preview:
+        from tui_trainer import headless
+
+        return headless.show_preview(carried)
+    run_ = LocalRun(carried.settings, carried)
+    if no_ui:
+        from tui_trainer import headless
+
+        return headless.watch(run_, json=json)
+    need_terminal()
+    from tui_trainer.ui.app import TrainerApp, show
+
+    return show(TrainerApp(Resolved(carried.settings), carried=carried))
+
+
 def gather(typed: dict[str, Any], *, config: str | None = None, preset_name: str | None = None) -> Resolved:
     """The settings from files, environment, preset and flags, in the order in which they win.
 
@@ -139,19 +183,20 @@ def make_app() -> App:
     app = App(
         name="tui-trainer",
         version=version("tui-trainer"),
-        default_command=_with_settings(),
+        default_command=_with_settings(_run),
         help_format="plaintext",
         result_action="return_value",
         console=PipeConsole(),
     )
     app.command(_attach, name="attach")
+    app.command(_with_settings(_resume), name="resume")
     return app
 
 
-def _with_settings() -> Any:
-    """`_run` with a keyword for each setting in place of `**settings`, grouped as on the form."""
+def _with_settings(function: Any) -> Any:
+    """`function` with a keyword for each setting in place of `**settings`, grouped as on the form."""
     groups = {name: Group.create_ordered(name.capitalize()) for name in GROUPS}
-    own = [p for p in inspect.signature(_run).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    own = [p for p in inspect.signature(function).parameters.values() if p.kind is not p.VAR_KEYWORD]
     for name, info in FIELDS.items():
         default = as_text(info.default) or "none"
         look = Parameter(
@@ -166,10 +211,10 @@ def _with_settings() -> Any:
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, look])
         )
 
-    def command(**words: Any) -> int:
-        return _run(**words)
+    def command(*values: Any, **words: Any) -> int:
+        return function(*values, **words)  # type: ignore[no-any-return]
 
-    command.__doc__ = _run.__doc__
+    command.__doc__ = function.__doc__
     command.__signature__ = inspect.Signature(own, return_annotation=int)  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in own}
     return command

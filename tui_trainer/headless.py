@@ -6,12 +6,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from types import FrameType
 
 from rich.text import Text
 
 from tui_trainer.console import PipeConsole
-from tui_trainer.run.commands import SaveCheckpoint, Stop
+from tui_trainer.run.commands import SaveCheckpoint, Stop, Wake
 from tui_trainer.run.events import (
     BatchTrained,
     CheckpointSaved,
@@ -27,8 +28,10 @@ from tui_trainer.run.events import (
     Warned,
     to_json,
 )
-from tui_trainer.run.runs import Run
+from tui_trainer.run.resume import Carried, told
+from tui_trainer.run.runs import Run, preview
 from tui_trainer.run.state import RunState
+from tui_trainer.signals import end_within_grace
 from tui_trainer.text import clean, clean_lines, clock, fixed, number, percent, size
 
 QUIET = 30.0
@@ -52,6 +55,19 @@ def watch(run: Run, *, json: bool = False) -> int:
         if sys.stdout:
             sys.stdout.flush()
     return exit_code
+
+
+def show_preview(carried: Carried) -> int:
+    """Print what carrying a run on would begin with; nothing on the disk changes."""
+    printer = LinePrinter(None)
+    for event in preview(carried):
+        if isinstance(event, Warned):
+            printer.show(event)
+        elif isinstance(event, RunStarted):
+            print("\n".join(told(event, carried.folder)))
+        elif isinstance(event, RunEnded):
+            return event.exit_code
+    return 0
 
 
 @contextmanager
@@ -86,13 +102,15 @@ def signals(run: Run) -> Iterator[None]:
         if first:
             say(b"\nsaving, then ending (Ctrl-C again ends at once)\n")
         run.send(Stop(signal=number))
+        end_within_grace(number)
 
     numbers = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup
         numbers.append(signal.SIGHUP)
     before = [signal.signal(number, ask) for number in numbers]
-    numbers.append(signal.SIGUSR1)
+    numbers += [signal.SIGUSR1, signal.SIGCONT]
     before.append(signal.signal(signal.SIGUSR1, lambda *_: run.send(SaveCheckpoint())))
+    before.append(signal.signal(signal.SIGCONT, lambda *_: run.send(Wake())))
     try:
         yield
     finally:
@@ -123,9 +141,9 @@ class LinePrinter:
 
     ROW = "{epoch:>9}  {train:>10}  {valid:>10}  {accuracy:>8}  {lr:>9}  {time:>7}  {speed:>16}"
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run | None) -> None:
         self._run = run
-        self._state = RunState()
+        self._state = run.earlier if run else RunState()
         self._out, self._err = (
             PipeConsole(file=file, force_terminal=bool(file and file.isatty()), highlight=False, soft_wrap=True)
             for file in (sys.stdout, sys.stderr)
@@ -142,7 +160,7 @@ class LinePrinter:
                 if what not in ("validation", "test", "device", "model"):
                     self._progress(f"preparing {clean(what)} ...") if self._live else self._talk_seldom(what)
             case RunStarted():
-                shower = self._started
+                shower = self._started if event.resumed_from is None else partial(self._carried_on, event)
             case BatchTrained():
                 self._trained()
             case EpochEnded():
@@ -150,7 +168,7 @@ class LinePrinter:
             case LearningRateChanged():
                 self._talk(f"learning rate {number(event.lr)} ({event.by})")
             case RunPaused():
-                self._talk("paused")
+                self._talk(f"paused: {clean(event.text, 500)}" if event.text else "paused")
             case RunResumed():
                 self._talk("carries on")
             case Warned(text=text):
@@ -180,8 +198,11 @@ class LinePrinter:
         for name, shape, parameters in s.layers if len(s.layers) <= MOST_LAYERS else ():
             self._print(f"  {clean(name):<12} {shape:>{wide}}  {parameters:>11,}", "dim")
         self._print(f"  {'parameters':<12} {'':>{wide}}  {s.parameters:>11,}")
-        if self._run.folder:
+        if self._run and self._run.folder:
             self._print(clean(self._run.folder.path))
+        self._head()
+
+    def _head(self) -> None:
         self._print("")
         head = self.ROW.format(
             epoch="epoch",
@@ -194,6 +215,12 @@ class LinePrinter:
         )
         self._print(head, "dim")
         self._drawn = 0.0  # the first report is shown at once
+
+    def _carried_on(self, started: RunStarted) -> None:
+        assert self._run is not None
+        for line in told(started, self._run.folder):
+            self._print(line)
+        self._head()
 
     def _trained(self) -> None:
         s, now = self._state, time.monotonic()
@@ -245,7 +272,7 @@ class LinePrinter:
             )
         elif s.best and not s.test_examples:
             self._print("test        the best epoch was chosen on the test split itself, as in the tutorial")
-        if self._run.folder:
+        if self._run and self._run.folder:
             for row in s.checkpoints.values():
                 if row.kind != "epoch":
                     self._print(f"{row.kind:<11} {clean(self._run.folder.path / row.path)}  {size(row.bytes)}")

@@ -20,9 +20,15 @@ PROVENANCE = "provenance"
 """The table of run.toml that says where a run came from; it is not a setting."""
 
 
-def _setting(default: Any, group: str, label: str, help: str, *, simple: bool = False, **limits: Any) -> Any:
-    """A field with its default, its place and words on the form, and its limits."""
-    return Field(default, title=label, description=help, json_schema_extra={"group": group, "simple": simple}, **limits)
+def _setting(
+    default: Any, group: str, label: str, help: str, *, simple: bool = False, fixed: str = "", **limits: Any
+) -> Any:
+    """A field with its default, its place and words on the form, and its limits.
+
+    `fixed` says why it cannot change when a run is carried on.
+    """
+    extra: dict[str, Any] = {"group": group, "simple": simple, "fixed": fixed}
+    return Field(default, title=label, description=help, json_schema_extra=extra, **limits)
 
 
 def _duration(value: object) -> object:
@@ -53,6 +59,7 @@ class Settings(BaseModel):
         "What to learn from. fashion-mnist is found on disk or downloaded (31 MB); "
         "fashion-mnist-mini, 5,000 + 1,000 of its images, is part of the program.",
         simple=True,
+        fixed="the run has learned from this one",
     )
     data_dir: str = _setting(
         "data",
@@ -70,6 +77,7 @@ class Settings(BaseModel):
         simple=True,
         ge=1,
         le=1_000_000,
+        fixed="the place in the epoch counts batches of this size",
     )
     valid_fraction: float = _setting(
         0.1,
@@ -79,6 +87,7 @@ class Settings(BaseModel):
         "0 measures on the test split instead, as the tutorial does.",
         ge=0,
         le=0.9,
+        fixed="examples that were held out would be learned from",
     )
     pad: int = _setting(
         0,
@@ -87,6 +96,7 @@ class Settings(BaseModel):
         "Black pixels added on every side of an image: 2 makes 28 x 28 images 32 x 32.",
         ge=0,
         le=256,
+        fixed="the model takes images of this size",
     )
     augment: Literal["none", "flip", "crop", "flip_crop"] = _setting(
         "none",
@@ -113,8 +123,22 @@ class Settings(BaseModel):
     mp_context: Literal["auto", "fork", "spawn", "forkserver"] = _setting(
         "auto", "data", "Worker start", "How worker processes are started; auto is Python's choice for this system."
     )
+    data_timeout: Annotated[float, BeforeValidator(_duration)] = _setting(
+        300.0,
+        "data",
+        "Wait for data",
+        "How long a batch may take when workers fetch it, before the run ends: 90s, 15m or 2h.",
+        ge=1,
+        le=1e9,
+    )
     limit_train_batches: int = _setting(
-        0, "data", "Limit batches", "Train on only this many batches an epoch; 0 is all of them.", ge=0, le=10**9
+        0,
+        "data",
+        "Limit batches",
+        "Train on only this many batches an epoch; 0 is all of them.",
+        ge=0,
+        le=10**9,
+        fixed="the place in the epoch counts its batches",
     )
     overfit_batches: int = _setting(
         0,
@@ -124,6 +148,7 @@ class Settings(BaseModel):
         "0 is off.",
         ge=0,
         le=10**9,
+        fixed="the run has learned from these",
     )
 
     model: Literal["mlp", "cnn", "resnet18"] = _setting(
@@ -133,6 +158,7 @@ class Settings(BaseModel):
         "mlp is the tutorial's 784-512-512-10 network; cnn, a small convolutional network, fits images better; "
         "resnet18 is torchvision's, for a GPU.",
         simple=True,
+        fixed="the weights are those of this one",
     )
     loss: Loss = _setting(
         "cross_entropy",
@@ -141,6 +167,7 @@ class Settings(BaseModel):
         "What training makes small. cross_entropy suits classes; mse and l1 compare probabilities with the one-hot "
         "target, bce asks one yes-or-no question a class, kl_div compares distributions.",
         simple=True,
+        fixed="the best score so far would mean something else",
     )
     label_smoothing: float = _setting(
         0.0,
@@ -149,6 +176,7 @@ class Settings(BaseModel):
         "Share of each target spread evenly over all classes; 0.1 makes a model less sure of itself. 0 is off.",
         ge=0,
         lt=1,
+        fixed="the best score so far would mean something else",
     )
     channels_last: bool = _setting(
         False,
@@ -158,7 +186,12 @@ class Settings(BaseModel):
     )
 
     optimizer: Optimizer = _setting(
-        "adam", "optimisation", "Optimizer", "The rule that turns gradients into steps.", simple=True
+        "adam",
+        "optimisation",
+        "Optimizer",
+        "The rule that turns gradients into steps.",
+        simple=True,
+        fixed="what it has kept of past steps is of no use to another",
     )
     lr: float = _setting(
         1e-3,
@@ -198,6 +231,7 @@ class Settings(BaseModel):
         "Batches whose gradients are averaged into one step: k batches of n act as one batch of k x n.",
         ge=1,
         le=100_000,
+        fixed="steps are counted in groups of it",
     )
 
     ema: float = _setting(
@@ -208,6 +242,7 @@ class Settings(BaseModel):
         "0 is off.",
         ge=0,
         lt=1,
+        fixed="the average began with the run",
     )
     amp: Literal["off", "bf16", "fp16"] = _setting(
         "off",
@@ -230,6 +265,14 @@ class Settings(BaseModel):
         "optimisation",
         "CUDA graph",
         "Record a whole training step once and launch it as one piece; small models gain most. Only on a CUDA device.",
+    )
+
+    on_nonfinite: Literal["stop", "rollback", "ask"] = _setting(
+        "stop",
+        "optimisation",
+        "Not finite",
+        "What to do when a loss or a gradient is NaN or infinite; the weights never see it. rollback goes back to the "
+        "last checkpoint with half the rate, three times at most; ask lets you choose on the screen.",
     )
 
     epochs: int = _setting(
@@ -276,7 +319,11 @@ class Settings(BaseModel):
         0.0, "schedule", "Least gain", "An improvement smaller than this does not count as one.", ge=0, le=1e9
     )
     monitor: Literal["valid_loss", "valid_accuracy"] = _setting(
-        "valid_loss", "schedule", "Monitor", "What decides which epoch is best, for patience and plateau too."
+        "valid_loss",
+        "schedule",
+        "Monitor",
+        "What decides which epoch is best, for patience and plateau too.",
+        fixed="the best epoch so far was chosen by it",
     )
     max_steps: int = _setting(
         0, "schedule", "Most steps", "End after this many batches; 0 is no limit.", ge=0, le=10**12
@@ -303,13 +350,25 @@ class Settings(BaseModel):
         le=4096,
     )
     seed: int | None = _setting(
-        None, "run", "Seed", "Same seed, same losses. Empty draws one, and the run records it.", ge=0, le=2**63 - 1
+        None,
+        "run",
+        "Seed",
+        "Same seed, same losses. Empty draws one, and the run records it.",
+        ge=0,
+        le=2**63 - 1,
+        fixed="the order of the examples is drawn from it",
     )
     deterministic: bool = _setting(
         False, "run", "Deterministic", "Only operations that give the same bits every time; slower on a GPU."
     )
     output_dir: str = _setting(
-        "runs", "run", "Output folder", "Where run folders are made.", min_length=1, max_length=4000
+        "runs",
+        "run",
+        "Output folder",
+        "Where run folders are made.",
+        min_length=1,
+        max_length=4000,
+        fixed="the run stays in its folder",
     )
     name: str | None = _setting(
         None,
@@ -317,12 +376,21 @@ class Settings(BaseModel):
         "Name",
         "Name of the run's folder: letters, digits, dot, dash, underscore. Empty makes one of time, model and data.",
         pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$",
+        fixed="the run stays in its folder",
     )
     val_interval: int = _setting(
         1, "run", "Validate every", "Epochs from one validation to the next.", ge=1, le=1_000_000
     )
     save_every: int = _setting(
         0, "run", "Save every", "Keep a checkpoint of its own every this many epochs; 0 is off.", ge=0, le=1_000_000
+    )
+    save_interval: Annotated[float, BeforeValidator(_duration)] = _setting(
+        600.0,
+        "run",
+        "Save after",
+        "In a long epoch save last.pt after this long: 90s, 15m or 2h. 0 saves at the end of epochs only.",
+        ge=0,
+        le=1e9,
     )
     save_top_k: int = _setting(
         1, "run", "Keep best", "Best epochs to keep: one as best.pt; of several each also as epoch-N.pt.", ge=1, le=1000
@@ -336,7 +404,11 @@ class Settings(BaseModel):
         le=10**9,
     )
     dry_run: bool = _setting(
-        False, "run", "Dry run", "One batch of training, validation and test, to see that all parts fit."
+        False,
+        "run",
+        "Dry run",
+        "One batch of training, validation and test, to see that all parts fit.",
+        fixed="it belongs to the beginning of a run",
     )
 
     @model_validator(mode="after")
@@ -353,6 +425,11 @@ FIELDS: dict[str, FieldInfo] = Settings.model_fields
 def group_of(name: str) -> str:
     """The group of a setting, one of `GROUPS`."""
     return str(_extra(name)["group"])
+
+
+def why_fixed(name: str) -> str:
+    """Why a setting cannot change when a run is carried on; empty when it can."""
+    return str(_extra(name)["fixed"])
 
 
 def is_simple(name: str) -> bool:
@@ -375,6 +452,11 @@ def choices_of(name: str) -> tuple[str, ...]:
 def is_switch(name: str) -> bool:
     """True when the setting is on or off."""
     return FIELDS[name].annotation is bool
+
+
+def is_duration(name: str) -> bool:
+    """True when the setting is a time, which may be typed as `90s` or `2h`."""
+    return any(isinstance(part, BeforeValidator) and part.func is _duration for part in FIELDS[name].metadata)
 
 
 def flag(name: str) -> str:

@@ -22,6 +22,7 @@ from tui_trainer.settings import (
     choices_of,
     contradictions,
     flag,
+    is_duration,
     is_switch,
     nearest,
 )
@@ -105,7 +106,7 @@ def _sentence(name: str, value: object, error: Any) -> str:
         return f"{limits[kind].format(**context)}, {found}"
     wanted = "true or false" if is_switch(name) else "a text"
     if "float" in annotation:
-        wanted = "a time such as 90s, 15m or 2h" if name == "max_time" else "a number"
+        wanted = "a time such as 90s, 15m or 2h" if is_duration(name) else "a number"
     elif "int" in annotation:
         wanted = "a whole number"
     return f"must be {wanted}, {found}"

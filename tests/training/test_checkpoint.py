@@ -1,17 +1,16 @@
 """A checkpoint is whole or not there, and reading one never runs what is in it."""
 
 import contextlib
-import errno
 import io
 import json
 import os
-import pickle
 import random
 import resource
+import shutil
 import stat
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -22,16 +21,21 @@ from tui_trainer.run import commands
 from tui_trainer.run.commands import Inbox
 from tui_trainer.run.events import BatchTrained, CheckpointSaved, Evaluated, Event, Warned
 from tui_trainer.settings import Settings
-from tui_trainer.training import checkpoint
-from tui_trainer.training.checkpoint import load, pack, unpack, write
+from tui_trainer.training import reading
+from tui_trainer.training.checkpoint import pack
 from tui_trainer.training.loop import fit
+from tui_trainer.training.reading import load, unpack
 
-CPU = torch.device("cpu")
 SMALL = {"model_state_dict": {"weight": torch.arange(64.0)}, "epoch": 1}
 
 
 def run(settings: Settings, folder: Path, **used: object) -> list[Event]:
     return list(fit(settings.model_copy(update=used), Inbox(), folder))
+
+
+@pytest.fixture(autouse=True)
+def a_gigabyte_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
 
 
 def names(folder: Path) -> list[str]:
@@ -76,7 +80,7 @@ def test_a_checkpoint_has_the_tutorials_keys_and_loads_as_plain_numbers(tiny: Se
 
 def test_best_is_the_checkpoint_of_the_best_epoch(tiny: Settings, tmp_path: Path) -> None:
     events = run(tiny, tmp_path, min_delta=1e6)
-    best, last = load(tmp_path / "best.pt", CPU), load(tmp_path / "last.pt", CPU)
+    best, last = load(tmp_path / "best.pt"), load(tmp_path / "last.pt")
     assert (best["epoch"], best["loss"]) == (1, only(Evaluated, events)[0].loss)
     assert (last["epoch"], last["best"]["epoch"], last["unimproved"]) == (2, 1, 1)
 
@@ -86,7 +90,7 @@ def test_the_random_numbers_in_a_checkpoint_are_those_of_its_moment(tiny: Settin
         if isinstance(event, CheckpointSaved) and event.kind == "last":
             torch_state, python_state = torch.get_rng_state(), random.getstate()
             break
-    saved = load(tmp_path / "last.pt", CPU)["rng"]
+    saved = load(tmp_path / "last.pt")["rng"]
     assert torch.equal(saved["torch"], torch_state)
     version, internal, gauss = saved["python"]
     assert (version, tuple(internal), gauss) == python_state
@@ -110,79 +114,13 @@ def test_prev_is_the_last_before(tiny: Settings, tmp_path: Path) -> None:
         if isinstance(event, CheckpointSaved) and event.kind == "last":
             assert not before or (tmp_path / "prev.pt").read_bytes() == before
             before = (tmp_path / "last.pt").read_bytes()
-    assert load(tmp_path / "prev.pt", CPU)["epoch"] == 2
+    assert load(tmp_path / "prev.pt")["epoch"] == 2
     assert names(tmp_path) == ["best.pt", "last.pt", "prev.pt"]
 
 
 def test_checkpoints_are_for_their_owner_alone(tiny: Settings, tmp_path: Path) -> None:
     run(tiny, tmp_path, save_every=1)
     assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
-
-
-def test_a_write_is_synced_before_it_is_seen_and_its_folder_after(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    target, order = tmp_path / "last.pt", []
-    real_sync, real_replace = os.fsync, os.replace
-
-    def fsync(fd: int) -> None:
-        order.append("folder" if stat.S_ISDIR(os.fstat(fd).st_mode) else f"file of {os.fstat(fd).st_size}")
-        real_sync(fd)
-
-    def replace(source: Path, name: Path) -> None:
-        order.append(f"replace {Path(name).name}")
-        real_replace(source, name)
-
-    monkeypatch.setattr(os, "fsync", fsync)
-    monkeypatch.setattr(os, "replace", replace)
-    write(b"old", target, keep="prev.pt")
-    write(b"newer", target, keep="prev.pt")
-    assert order == [
-        *("file of 3", "replace last.pt", "folder"),
-        *("file of 5", "replace prev.pt", "replace last.pt", "folder"),
-    ]
-
-
-REFUSALS = ["open", "fsync", "link", "replace"]
-
-
-@pytest.mark.parametrize("call", REFUSALS)
-@pytest.mark.parametrize("nth", [1, 2])
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, nth: int
-) -> None:
-    target, calls, real = tmp_path / "last.pt", 0, getattr(os, call)
-    for content in (b"oldest", b"old"):
-        write(content, target, keep="prev.pt")
-
-    def refuse(*args: object, **kwargs: object) -> object:
-        nonlocal calls
-        calls += 1
-        if calls == nth:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return real(*args, **kwargs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, call, refuse)
-        with contextlib.suppress(OSError):
-            write(b"new", target, keep="prev.pt")
-    assert target.read_bytes() in (b"old", b"new")
-    assert (tmp_path / "prev.pt").read_bytes() in (b"oldest", b"old")
-    assert names(tmp_path) == ["last.pt", "prev.pt"]
-
-    write(b"newest", target, keep="prev.pt")
-    assert target.read_bytes() == b"newest"
-    assert names(tmp_path) == ["last.pt", "prev.pt"]
-
-
-def test_last_is_kept_as_prev_where_a_disk_has_no_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def link(*_args: object, **_kwargs: object) -> None:
-        raise PermissionError(errno.EPERM, "Operation not permitted")  # what exFAT and many network disks answer
-
-    monkeypatch.setattr(os, "link", link)
-    write(b"old", tmp_path / "last.pt", keep="prev.pt")
-    write(b"new", tmp_path / "last.pt", keep="prev.pt")
-    assert ((tmp_path / "last.pt").read_bytes(), (tmp_path / "prev.pt").read_bytes()) == (b"new", b"old")
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
@@ -206,11 +144,12 @@ def test_a_save_that_fails_is_a_warning_and_the_next_one_tries_again(
             monkeypatch.setattr(os, call, real)
     warnings = [warned.text for warned in only(Warned, events)]
     assert warnings == [
-        f"{name}.pt was not saved (No space left on device); training goes on, and the next save tries again"
+        f"{name}.pt was not saved (the disk is full: 8.1 MB needed, 1.0 GB free); "
+        "training goes on, and the next save tries again"
         for name in ("best", "last")
     ]
     assert [(saved.kind, saved.epoch) for saved in only(CheckpointSaved, events)] == [("best", 2), ("last", 2)]
-    assert events[-1].reason == "finished" and load(tmp_path / "last.pt", CPU)["epoch"] == 2
+    assert events[-1].reason == "finished" and load(tmp_path / "last.pt")["epoch"] == 2
 
 
 def test_a_disk_that_fills_up_in_the_middle_of_a_file_costs_no_older_one(tiny: Settings, tmp_path: Path) -> None:
@@ -248,7 +187,8 @@ def test_a_stop_whose_checkpoint_cannot_be_saved_is_a_fault_and_says_what_is_kep
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", refuse)
-    with pytest.raises(FolderError, match=r"last\.pt cannot be saved: No space left on device\..* is kept") as fault:
+    full = r"last\.pt cannot be saved: the disk is full: 8\.1 MB needed, 1\.0 GB free\..* is kept"
+    with pytest.raises(FolderError, match=full) as fault:
         list(steered(tiny, {3: [commands.Stop()]}, tmp_path))
     assert fault.value.exit_code == 6 and (tmp_path / "last.pt").read_bytes() == old
 
@@ -262,61 +202,13 @@ def test_a_folder_that_is_gone_does_not_stop_training(tiny: Settings, tmp_path: 
 # --- reading what may be no checkpoint -----------------------------------------------------------------------------
 
 
-class Payload:
-    """Runs when unpickled by anybody careless."""
-
-    def __reduce__(self) -> tuple[Callable[..., None], tuple[str]]:
-        return os.mkdir, ("it ran",)
-
-
 def flipped(packed: bytes) -> bytes:
     """One bit of the weights the other way round: torch.load itself does not notice."""
     at = packed.index(torch.arange(64.0).numpy().tobytes()) + 100
     return packed[:at] + bytes([packed[at] ^ 1]) + packed[at + 1 :]
 
 
-def zipped(files: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
-    with zipfile.ZipFile(buffer := io.BytesIO(), "w", compression) as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return buffer.getvalue()
-
-
 WHOLE = pack(SMALL)
-BAD = {
-    "empty": (b"", "is empty; a save was probably cut off"),
-    "cut in the middle": (WHOLE[: len(WHOLE) // 2], r"is cut short, damaged or not a checkpoint \([\d,]+ bytes\)"),
-    "last byte missing": (WHOLE[:-1], "is cut short, damaged or not a checkpoint"),
-    "one bit flipped": (flipped(WHOLE), r"is damaged: .*data/0 fails its checksum\. Use an older checkpoint"),
-    "zeros": (bytes(5000), "is cut short, damaged or not a checkpoint"),
-    "a text": (b"epoch: 1\n", r"is cut short, damaged or not a checkpoint \(9 bytes\)"),
-    "a web page": (b"<!doctype html>", "is cut short, damaged or not a checkpoint"),
-    "a zip file": (zipped({"readme.txt": b"hello"}), "tui-trainer refuses it"),
-    "an object": (pack({"model_state_dict": {}, "path": Path("x")}), "not plain numbers; tui-trainer refuses it"),
-    "a whole model": (pack(torch.nn.Linear(2, 2)), "not plain numbers; tui-trainer refuses it"),
-    "an old pickle": (pickle.dumps({"model_state_dict": Payload()}), "is cut short, damaged or not a checkpoint"),
-    "code": (pack({"model_state_dict": Payload()}), "not plain numbers; tui-trainer refuses it"),
-    "bare weights": (pack(SMALL["model_state_dict"]), "is not a checkpoint of tui-trainer: it has no model_state_dict"),
-    "a list": (pack([1, 2]), "is not a checkpoint of tui-trainer"),
-}
-
-
-def test_what_was_packed_is_what_is_read(tmp_path: Path) -> None:
-    write(WHOLE, tmp_path / "last.pt")
-    read = load(tmp_path / "last.pt", CPU)
-    assert torch.equal(read["model_state_dict"]["weight"], torch.arange(64.0)) and read["epoch"] == 1
-
-
-@pytest.mark.parametrize("name", BAD)
-def test_what_is_no_whole_checkpoint_is_refused_in_one_sentence(tmp_path: Path, name: str) -> None:
-    content, message = BAD[name]
-    (tmp_path / "last.pt").write_bytes(content)
-    with pytest.raises(CheckpointError, match=message) as refused:
-        load(tmp_path / "last.pt", CPU)
-    said = str(refused.value)
-    assert refused.value.exit_code == 5 and "last.pt" in said
-    assert "\n" not in said and "\x1b" not in said and "weights_only" not in said
-    assert not (tmp_path / "it ran").exists()
 
 
 def test_torch_alone_would_not_see_the_flipped_bit() -> None:
@@ -324,33 +216,10 @@ def test_torch_alone_would_not_see_the_flipped_bit() -> None:
     assert not torch.equal(other, torch.arange(64.0))
 
 
-def test_a_missing_file_is_told_from_a_folder(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"last\.pt: there is no such file"):
-        load(tmp_path / "last.pt", CPU)
-    (tmp_path / "best.pt").mkdir()
-    with pytest.raises(CheckpointError, match="folder"):
-        load(tmp_path / "best.pt", CPU)
-
-
-def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "last.pt")
-    with pytest.raises(CheckpointError):
-        load(tmp_path / "last.pt", CPU)
-
-
-def test_a_zip_bomb_is_refused() -> None:
-    with zipfile.ZipFile(io.BytesIO(pack({"model_state_dict": {"weight": torch.zeros(1 << 20)}}))) as archive:
-        files = {info.filename: archive.read(info) for info in archive.infolist()}
-    bomb = zipped(files, zipfile.ZIP_DEFLATED)
-    assert len(bomb) < 100_000
-    with pytest.raises(CheckpointError):
-        unpack(bomb, "bomb.pt", CPU)
-
-
 def assert_as_it_was_or_refused(damaged: bytes) -> bool:
     """True when `damaged` was refused; to read anything else than what was packed fails the test."""
     try:
-        read = unpack(damaged, "last.pt", CPU)
+        read = unpack(damaged, "last.pt")
     except CheckpointError:
         return True
     assert list(read) == list(SMALL) and read["epoch"] == 1
@@ -373,24 +242,11 @@ def test_every_single_bit_of_the_directory_is_guarded() -> None:
             assert_as_it_was_or_refused(WHOLE[:at] + bytes([WHOLE[at] ^ 1 << bit]) + WHOLE[at + 1 :])
 
 
-def test_however_a_checkpoint_is_damaged_it_reads_as_it_was_or_is_refused() -> None:
-    generator = random.Random(0)
-    refused = 0
-    for trial in range(400):
-        damaged = bytearray(WHOLE)
-        if trial % 4 == 0:
-            del damaged[generator.randrange(1, len(WHOLE)) :]
-        for _ in range(1 + trial % 3):
-            damaged[generator.randrange(len(damaged))] = generator.randrange(256)
-        refused += assert_as_it_was_or_refused(bytes(damaged))
-    assert refused > 200
-
-
 def test_the_reader_is_the_one_a_run_uses_for_its_best(
     tiny: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[Path] = []
-    real = checkpoint.load
-    monkeypatch.setattr(checkpoint, "load", lambda path, device: read.append(path) or real(path, device))
+    real = reading.load
+    monkeypatch.setattr(reading, "load", lambda path: read.append(path) or real(path))
     run(tiny, tmp_path, epochs=1)
     assert read == [tmp_path / "best.pt"]

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.training.plain_loop import Orders, only, steered
-from tui_trainer.run import commands
+from tui_trainer.run import commands, disk
 from tui_trainer.run.commands import Inbox
 from tui_trainer.run.events import BatchTrained, CheckpointSaved, EpochEnded, Event, RunEnded, RunPaused, Warned
 from tui_trainer.settings import Settings
-from tui_trainer.training import checkpoint
+from tui_trainer.training import reading
 from tui_trainer.training.checkpoint import Save, Writer, in_order
 from tui_trainer.training.course import Course
 from tui_trainer.training.loop import fit
@@ -23,7 +23,7 @@ PATIENCE = 20.0
 @pytest.fixture
 def slow_disk(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """A disk that finishes nothing before the second batch after it was asked. Whether it was ever in time."""
-    write, count = checkpoint.write, Course.count
+    write, count = disk.write_whole, Course.count
     stepped, in_time = threading.Event(), []
 
     def write_late(*words: object, **more: object) -> None:
@@ -35,7 +35,7 @@ def slow_disk(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
         if course.batch == 2 and course.epoch == 2:
             stepped.set()
 
-    monkeypatch.setattr(checkpoint, "write", write_late)
+    monkeypatch.setattr(disk, "write_whole", write_late)
     monkeypatch.setattr(Course, "count", count_and_tell)
     return in_time
 
@@ -55,7 +55,7 @@ def test_the_next_steps_are_taken_while_a_checkpoint_is_written(
 def test_nothing_is_told_as_saved_before_it_is_on_the_disk(tiny: Settings, tmp_path: Path) -> None:
     for event in fit(tiny.model_copy(update={"save_every": 1}), Inbox(), tmp_path):
         if isinstance(event, CheckpointSaved):
-            assert checkpoint.load(tmp_path / Path(event.path).name, "cpu")["step"] >= event.step
+            assert reading.load(tmp_path / Path(event.path).name)["step"] >= event.step
 
 
 @pytest.mark.usefixtures("slow_disk")
@@ -72,7 +72,7 @@ def test_a_stop_waits_for_what_is_being_written(tiny: Settings, tmp_path: Path) 
     assert isinstance(events[-1], RunEnded) and events[-1].reason == "stopped"
     saved = only(CheckpointSaved, events)
     assert [event.kind for event in saved] == ["best", "last", "last"]
-    assert checkpoint.load(tmp_path / "last.pt", "cpu")["step"] == saved[-1].step
+    assert reading.load(tmp_path / "last.pt")["step"] == saved[-1].step
 
 
 def test_no_thread_is_left_behind(tiny: Settings, tmp_path: Path) -> None:

@@ -52,6 +52,24 @@ class SetLearningRate(Command):
     """Above 0. A scheduler goes on in proportion from here."""
 
 
+@dataclass(frozen=True, slots=True)
+class SkipBatch(Command):
+    """Leave out the batch whose loss was not finite; an answer to `RunPaused(why="diverged")`."""
+
+
+@dataclass(frozen=True, slots=True)
+class RollBack(Command):
+    """Go back to the last checkpoint; an answer to `RunPaused(why="diverged")`."""
+
+    halve: bool = False
+    """Carry on with half the learning rate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wake(Command):
+    """The process was stopped from outside and goes on: that time counts towards no speed."""
+
+
 class Inbox:
     """Commands on their way to the training thread. Any thread and any signal handler may send."""
 
@@ -59,6 +77,8 @@ class Inbox:
         self._queue: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self.stop: Stop | None = None
         """The first order to stop: seen at once by what takes long and takes no other orders."""
+        self.watched = False
+        """Somebody looks at a screen, and can answer when the run asks what to do."""
 
     def send(self, command: Command) -> None:
         if isinstance(command, Stop) and self.stop is None:

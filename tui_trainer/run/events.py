@@ -48,7 +48,19 @@ class RunStarted(Event):
     data: str
     """Where the data came from, as a phrase."""
     resumed_from: str | None = None
-    """The checkpoint this run carries on from."""
+    """The checkpoint this run carries on from, below its folder; None when it begins."""
+    epoch: int = 0
+    """Where it carries on: the epoch, the batches of it that are done, and the batches done in all."""
+    batch: int = 0
+    step: int = 0
+    lr: float | None = None
+    """The learning rate of the next step."""
+    changed: tuple[tuple[str, str, str], ...] = ()
+    """The settings that are not what they were: name, before, now."""
+    best_epoch: int | None = None
+    """The best epoch so far, with its loss and accuracy as in `RunEnded`."""
+    best_loss: float | None = None
+    best_accuracy: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +144,11 @@ class LearningRateChanged(Event):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPaused(Event):
     """No step is taken until `RunResumed`."""
+
+    why: str = ""
+    """`diverged` or `disk` when the run paused by itself and asks what to do; nothing when it was told to."""
+    text: str = ""
+    """What is wrong, for people, when the run paused by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

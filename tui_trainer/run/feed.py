@@ -34,6 +34,7 @@ class Feed:
         self.thread = threading.Thread(target=self._pump, name="training", daemon=run.read_only)
 
     def start(self) -> None:
+        self.run.watched(True)
         self.thread.start()
 
     def take(self) -> list[Event]:
@@ -47,6 +48,7 @@ class Feed:
 
     def leave(self) -> None:
         """Nobody looks any more: the run goes on, its events are dropped here (they are in the journal)."""
+        self.run.watched(False)
         with self._lock:
             self._nudge = None
             self._waiting.clear()

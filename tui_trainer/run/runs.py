@@ -1,19 +1,24 @@
 """A run as a face sees it: events to iterate and commands to send, whether it trains here or is read from disk."""
 
 import contextlib
+import copy
+import faulthandler
 import itertools
 import random
 import time
 import traceback
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from tui_trainer.errors import FolderError, TrainerError
 from tui_trainer.run.commands import Command, Inbox
-from tui_trainer.run.events import Event, Preparing, RunEnded, RunStarted, rounded
+from tui_trainer.run.disk import remove_left_over
+from tui_trainer.run.events import BatchTrained, Event, Preparing, RunEnded, RunStarted, rounded
 from tui_trainer.run.folder import RunFolder, provenance
 from tui_trainer.run.journal import Journal, follow, read
+from tui_trainer.run.resume import Carried
 from tui_trainer.run.state import RunState
 from tui_trainer.settings import Settings
 from tui_trainer.text import clean
@@ -29,11 +34,18 @@ class Run(Protocol):
     def folder(self) -> RunFolder | None:
         """Where the run is on disk, once it is."""
 
+    @property
+    def earlier(self) -> RunState:
+        """What a viewer knows before the first of `events`: the run's earlier life, when it is carried on."""
+
     def events(self) -> Iterator[Event]:
         """What happens, until the run ends. Whoever iterates it waits with it."""
 
     def send(self, command: Command) -> None:
         """Tell the run something; its events are the answer."""
+
+    def watched(self, yes: bool) -> None:
+        """Whether somebody looks, and can answer when the run asks what to do."""
 
 
 class LocalRun:
@@ -41,43 +53,56 @@ class LocalRun:
 
     read_only = False
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, carried: Carried | None = None) -> None:
+        """`carried` is the run that is carried on, in its own folder, with `settings` from here on."""
         if settings.seed is None:
             settings = settings.model_copy(update={"seed": random.SystemRandom().randrange(2**31)})
         self.settings = settings
+        self.carried = carried
         self.inbox = Inbox()
-        self._folder: RunFolder | None = None
+        self._folder: RunFolder | None = carried.folder if carried else None
 
     @property
     def folder(self) -> RunFolder | None:
         return self._folder
 
+    @property
+    def earlier(self) -> RunState:
+        return copy.deepcopy(self.carried.state) if self.carried else RunState()
+
     def send(self, command: Command) -> None:
         self.inbox.send(command)
 
+    def watched(self, yes: bool) -> None:
+        self.inbox.watched = yes
+
     def events(self) -> Iterator[Event]:
-        """The run from its beginning. Every event is in the journal before it is given out.
+        """The run from its beginning, or from where it is carried on. Every event is in the journal before it is given.
 
         Raises:
             FolderError, LockedError: there is no folder to run in. Every later fault is a `RunEnded`.
         """
-        folder = self._folder = RunFolder.create(self.settings)
+        folder = self._folder = self._folder or RunFolder.create(self.settings)
         with folder.lock():
             made_by = provenance()
             try:
-                folder.write_manifest(self.settings, made_by)
+                remove_left_over(folder.checkpoints)
+                if self.carried is None:
+                    folder.write_manifest(self.settings, made_by)
                 journal = Journal(folder.journal)
             except OSError as error:
                 raise FolderError(
                     f"The run folder {clean(folder.path)} cannot be written: {error.strerror}. Nothing was trained."
                 ) from error
+            unwritten: RunStarted | None = None
             try:
                 for event in map(rounded, self._guarded(folder)):  # one event to all viewers, live or from the disk
                     warning = journal.append(event)
                     if isinstance(event, RunStarted):
-                        used = self.settings.model_copy(update={"dataset": event.settings["dataset"]})
-                        with contextlib.suppress(OSError):  # a full disk is no reason to stop; checkpoints will say so
-                            folder.write_manifest(used, made_by | {"device": event.device, "data": event.data})
+                        unwritten = event
+                    if unwritten and (self.carried is None or isinstance(event, BatchTrained)):
+                        self._write_manifest(folder, unwritten, made_by)  # what was changed counts from the first step
+                        unwritten = None
                     yield event
                     if warning:
                         journal.append(warning)
@@ -88,12 +113,15 @@ class LocalRun:
     def _guarded(self, folder: RunFolder) -> Iterator[Event]:
         """The training, with every exception turned into the `RunEnded` it means."""
         began, state = time.monotonic(), RunState()
+        pulse = Pulse(folder)
         try:
             yield Preparing(what="torch")
             from tui_trainer.training.loop import fit  # torch takes seconds: only the thread that trains waits for it
 
-            for event in fit(self.settings, self.inbox, folder.checkpoints):
+            how = self.carried.how if self.carried else None
+            for event in fit(self.settings, self.inbox, folder.checkpoints, how):
                 state.apply(event)
+                pulse.beat(resting=bool(state.paused_in))
                 yield event
         except GeneratorExit:
             raise
@@ -110,6 +138,62 @@ class LocalRun:
                 best_accuracy=state.best.accuracy if state.best else None,
                 seconds=time.monotonic() - began,
             )
+        finally:
+            pulse.stop()
+
+    def _write_manifest(self, folder: RunFolder, started: RunStarted, made_by: dict[str, object]) -> None:
+        used = self.settings.model_copy(update={"dataset": started.settings["dataset"]})
+        with contextlib.suppress(OSError):  # a full disk is no reason to stop; checkpoints will say so
+            folder.write_manifest(used, made_by | {"device": started.device, "data": started.data})
+
+
+class Pulse:
+    """Tells others that a run is alive; and when it is not, notes in log.txt where each of its threads stands."""
+
+    SILENCE = 120.0
+    """Seconds without an event after which something hangs, or takes very long."""
+    EVERY = 1.0
+    """Seconds between two beats at most: each starts a thread."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder, self._log = folder, None
+        self._beaten = 0.0
+        with contextlib.suppress(OSError):
+            self._log = folder.log.open("a")
+        self.beat(resting=False)
+
+    def beat(self, *, resting: bool) -> None:
+        """Something happened; `resting` when nothing will for a while, on purpose."""
+        now = time.monotonic()
+        if now - self._beaten < self.EVERY and not resting:
+            return
+        self._beaten = now
+        self._folder.say_alive()
+        if self._log is None:
+            return
+        if resting:
+            faulthandler.cancel_dump_traceback_later()
+        else:
+            faulthandler.dump_traceback_later(self.SILENCE, file=self._log)
+
+    def stop(self) -> None:
+        faulthandler.cancel_dump_traceback_later()
+        if self._log is not None:
+            self._log.close()
+
+
+def preview(carried: Carried) -> Iterator[Event]:
+    """What `carried` would begin with, up to its `RunStarted`, or to the `RunEnded` that says why it cannot.
+
+    Data and checkpoint are read as for the run itself; nothing on the disk changes.
+    """
+    from tui_trainer.training.loop import fit
+
+    how = replace(carried.how, looks_only=True)
+    for event in fit(carried.settings, Inbox(), carried.folder.checkpoints, how):
+        yield event
+        if isinstance(event, RunStarted):
+            return
 
 
 class RecordedRun:
@@ -126,8 +210,16 @@ class RecordedRun:
         self._path: Path = folder.journal
         self._closed = False
 
+    @property
+    def earlier(self) -> RunState:
+        """Nothing: all of it comes as events."""
+        return RunState()
+
     def send(self, command: Command) -> None:
         """Nobody listens."""
+
+    def watched(self, yes: bool) -> None:
+        """It asks nothing."""
 
     def close(self) -> None:
         """Make `events` end soon, though the run goes on."""

@@ -1,5 +1,6 @@
 """What a viewer knows of a run: its events, folded. Live, recorded and crashed runs are all a `RunState`."""
 
+import bisect
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,6 +63,13 @@ class Series:
         self.ys = [(a + b) / 2 for a, b in zip(self.ys[::2], self.ys[1::2], strict=True)]
         self.stride *= 2
 
+    def cut(self, x: float) -> None:
+        """Leave out the points beyond `x`."""
+        kept = bisect.bisect_right(self.xs, x)
+        if kept < len(self.xs):
+            del self.xs[kept:], self.ys[kept:]
+            self._filled = 0
+
     def __len__(self) -> int:
         return len(self.xs)
 
@@ -111,6 +119,8 @@ class RunState:
     """preparing, training, validating, testing, stopping or over."""
     paused_in: str = ""
     """The phase that a pause interrupts; empty while the run is not paused."""
+    asks: str = ""
+    """Why the run paused by itself and asks what to do: `diverged` or `disk`; empty otherwise."""
     lost: bool = False
     """Nobody trains any more, and nobody said goodbye."""
     activity: str = ""
@@ -190,10 +200,10 @@ class RunState:
                 self._note(event, "info", f"learning rate {number(self.lr)} → {number(event.lr)} ({event.by})")
                 self.lr = event.lr
             case RunPaused():
-                self.paused_in = self.phase
-                self._note(event, "warning", "paused")
+                self.paused_in, self.asks = self.phase, event.why
+                self._note(event, "warning", f"paused: {event.text}" if event.text else "paused")
             case RunResumed():
-                self.paused_in = ""
+                self.paused_in = self.asks = ""
                 self._note(event, "info", "carries on")
             case Warned():
                 self._note(event, "warning", event.text)
@@ -262,10 +272,44 @@ class RunState:
         self.lr = float(event.settings.get("lr", 0)) or None
         self.ended, self.examples_per_second = None, None
         self.paused_in, self.lost = "", False
-        self._note(event, "info", f"started on {event.device}, {event.data}")
+        if event.resumed_from is None:
+            self._note(event, "info", f"started on {event.device}, {event.data}")
+            return
+        self.lr = event.lr or self.lr
+        self._go_back(event.step)
+        self.epoch, self.batch, self.step = event.epoch, event.batch, event.step
+        self.epochs = [row for row in self.epochs if row.epoch < event.epoch]  # its end is told again
+        if event.best_epoch is None or event.best_loss is None or event.best_accuracy is None:
+            self.best = None
+        elif self.best is None or self.best.epoch != event.best_epoch or self.best.loss != event.best_loss:
+            self.best = Evaluated(
+                split="valid",
+                epoch=event.best_epoch,
+                step=event.step,
+                loss=event.best_loss,
+                accuracy=event.best_accuracy,
+                confusion=(),
+                seconds=0.0,
+            )
+        place = f"epoch {event.epoch}, batch {event.batch:,}" if event.batch else f"epoch {event.epoch}"
+        self._note(event, "info", f"carries on at {place} on {event.device}")
+        for name, before, now in event.changed:
+            self._note(event, "info", f"{name} {before} → {now}")
+
+    def _go_back(self, step: int) -> None:
+        """Forget what came after `step`: the run went back to a checkpoint and takes these steps again."""
+        for curve in (self.train_curve, self.valid_curve, self.accuracy_curve, self.epoch_curve):
+            curve.cut(step)
+        if self.validation is not None and self.validation.step > step:
+            self.validation = None
+        if self.evaluation is not None and self.evaluation.step > step:
+            self.evaluation = None
+        self.test = None
 
     def _train(self, event: BatchTrained) -> None:
         self.phase, self.activity = "training", ""
+        if event.step <= self.step:
+            self._go_back(event.step - 1)
         self.epoch, self.batch, self.batches, self.step = event.epoch, event.batch, event.batches, event.step
         self.loss, self.lr, self.data_wait = event.loss, event.lr, event.data_wait
         self.grad_norm = event.grad_norm if event.grad_norm is not None else self.grad_norm
@@ -341,7 +385,7 @@ class RunState:
         self._note(event, level, f"saved {event.kind} checkpoint, {size(event.bytes)} in {1000 * event.seconds:.0f} ms")
 
     def _end(self, event: RunEnded) -> None:
-        self.phase, self.paused_in, self.activity, self.ended = "over", "", "", event
+        self.phase, self.paused_in, self.asks, self.activity, self.ended = "over", "", "", "", event
         self.elapsed = event.seconds
         text = {
             "finished": "finished",

@@ -15,8 +15,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from tui_trainer.errors import DataError
 from tui_trainer.settings import Settings
-from tui_trainer.text import size
+from tui_trainer.text import clean, size
 from tui_trainer.training.data import Batch, Images
+
+LOOK = 5.0
+"""Seconds after which a wait for data is told of, and commands are looked at."""
 
 CHUNK = 4 << 20
 """Bytes of float32 images that are cut out of the resident data at once; more falls out of the caches."""
@@ -32,6 +35,8 @@ class Order(Sampler[Tensor]):
         if limit:
             self._batches = min(self._batches, limit)
         self.epoch = 1
+        self.first = 0
+        """Batches of the epoch that are left out at its beginning: they were done before the run was carried on."""
 
     @property
     def examples(self) -> int:
@@ -42,11 +47,12 @@ class Order(Sampler[Tensor]):
         return self._batches
 
     def indices(self) -> Tensor:
-        """The epoch's examples [examples] in their order."""
+        """The epoch's examples in their order, [examples] less those of the batches left out."""
+        first = self.first * self.batch_size
         if self.seed is None:
-            return torch.arange(self.examples)
+            return torch.arange(first, self.examples)
         generator = generator_of(self.seed, self.epoch)
-        return torch.randperm(self._all, generator=generator)[: self.examples]
+        return torch.randperm(self._all, generator=generator)[first : self.examples]
 
     def __iter__(self) -> Iterator[Tensor]:
         return iter(torch.split(self.indices(), self.batch_size))
@@ -117,7 +123,10 @@ def free_memory(device: torch.device) -> int:
 
 
 class Batches:
-    """Batches of one split. Iterating it is one epoch: (X, y) on the device, whole epochs in `order.epoch`'s order."""
+    """Batches of one split. Iterating it is one epoch: (X, y) on the device, in the order of `order.epoch`.
+
+    A batch of no examples says that the next one is still waited for.
+    """
 
     def __init__(
         self, images: Images, order: Order, device: torch.device, *, augment: str = "none", channels_last: bool = False
@@ -154,7 +163,7 @@ class Resident(Batches):
         example = 4 * images[0].numel()
         together = batch * max(1, CHUNK // (batch * example))
         if self.order.seed is None:
-            for first in range(0, self.order.examples, together):
+            for first in range(self.order.first * batch, self.order.examples, together):
                 rows = slice(first, min(first + together, self.order.examples))
                 X = self._inputs(images[rows], None)
                 yield from zip(X.split(batch), labels[rows].split(batch), strict=True)  # type: ignore[no-untyped-call]
@@ -195,9 +204,21 @@ class Loader(Batches):
     """
 
     def __init__(
-        self, images: Images, order: Order, device: torch.device, *, workers: int, mp_context: str, **options: Any
+        self,
+        images: Images,
+        order: Order,
+        device: torch.device,
+        *,
+        workers: int,
+        mp_context: str,
+        patience: float = 300.0,
+        **options: Any,
     ) -> None:
+        """`patience` is how many seconds a batch may take, when workers fetch it."""
         super().__init__(images, order, device, **options)
+        self._patience = patience
+        look = min(LOOK, patience)
+        self._look = look
         context = None if mp_context == "auto" or not workers else mp_context
         self._loader: DataLoader[tuple[Tensor, Tensor]] | None = DataLoader(
             Fetched(images),
@@ -207,24 +228,48 @@ class Loader(Batches):
             pin_memory=device.type == "cuda",
             persistent_workers=workers > 0,
             multiprocessing_context=context,
+            timeout=look if workers else 0,
             worker_init_fn=leave_signals_to_the_run,
             generator=torch.Generator(),
         )
 
     def __iter__(self) -> Iterator[Batch]:
         assert self._loader is not None
-        try:
-            order = self.order.indices().to(self._device).split(self.order.batch_size)  # type: ignore[no-untyped-call]
-            for (images, y), indices in zip(self._loader, order, strict=True):
-                X = self._inputs(images.to(self._device, non_blocking=True), indices)
-                yield X, y.to(self._device, non_blocking=True)
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise DataError(
+        order = self.order.indices().to(self._device).split(self.order.batch_size)  # type: ignore[no-untyped-call]
+        fetched, waited = iter(self._loader), 0.0
+        for number, indices in enumerate(order, self.order.first + 1):
+            while True:
+                try:
+                    images, y = next(fetched)
+                except Exception as error:
+                    if "DataLoader timed out" not in str(error):
+                        raise self._fault(error, number) from error
+                    waited += self._look
+                    if waited >= self._patience:
+                        raise DataError(
+                            f"Batch {number:,} did not come within {waited:.0f} s: a data worker hangs. What was saved "
+                            "before is kept.\nTry --workers 0, or a longer --data-timeout."
+                        ) from None
+                    yield self._images.none()
+                else:
+                    break
+            waited = 0.0
+            X = self._inputs(images.to(self._device, non_blocking=True), indices)
+            yield X, y.to(self._device, non_blocking=True)
+
+    def _fault(self, error: Exception, number: int) -> DataError:
+        """What kept a batch from coming, for people."""
+        kept = "What was saved before is kept."
+        if isinstance(error, StopIteration):
+            return DataError(f"The data ended after {number - 1:,} of {len(self.order):,} batches. {kept}")
+        if "DataLoader worker" in str(error) and "exited unexpectedly" in str(error):
+            return DataError(
                 f"A data worker ended unexpectedly{_shared_memory()}. It was often killed for want of memory. "
-                "What was saved before is kept.\nTry fewer --workers, or --data-path resident."
-            ) from error
+                f"{kept}\nTry fewer --workers, or --data-path resident."
+            )
+        lines = [line for line in str(error).split("\n") if line.strip()]
+        text = clean(lines[-1] if lines else "", 200)  # of a worker's error the traceback comes first
+        return DataError(f"Batch {number:,} could not be fetched: {type(error).__name__}: {text}. {kept}")
 
     def close(self) -> None:
         self._loader = None  # its workers end with it
@@ -254,4 +299,4 @@ def make_batches(path: DataPath, images: Images, order: Order, device: torch.dev
     options: dict[str, Any] = {"augment": augment, "channels_last": s.channels_last}
     if path.resident:
         return Resident(images, order, device, **options)
-    return Loader(images, order, device, workers=s.workers, mp_context=s.mp_context, **options)
+    return Loader(images, order, device, workers=s.workers, mp_context=s.mp_context, patience=s.data_timeout, **options)

@@ -1,28 +1,25 @@
-"""Checkpoints: always whole on the disk, and read without ever running what is in them."""
+"""Checkpoints on their way to the disk: whole at any moment, and written while the next steps are taken."""
 
 import contextlib
 import dataclasses
+import errno
 import io
-import os
 import shutil
 import time
-import uuid
-import zipfile
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from tui_trainer.errors import CheckpointError
+from tui_trainer.run import disk
 from tui_trainer.run.events import CheckpointSaved, Event
-from tui_trainer.text import clean
-
-Checkpoint = dict[str, Any]
-"""Plain containers and tensors: `epoch`, `model_state_dict`, `optimizer_state_dict`, `loss`, and more."""
+from tui_trainer.text import size
+from tui_trainer.training import reading
+from tui_trainer.training.reading import Checkpoint
 
 
 def pack(checkpoint: Checkpoint) -> bytes:
@@ -32,49 +29,12 @@ def pack(checkpoint: Checkpoint) -> bytes:
     return buffer.getvalue()
 
 
-def write(packed: bytes, path: Path, *, keep: str | None = None) -> None:
-    """Put `packed` at `path` so that a kill or a power cut at any moment leaves either the old file or the new one.
-
-    `keep` is the name beside `path` under which the old file lives on.
-
-    Raises:
-        OSError: the disk is full, read-only or gone; the old file is as it was.
-    """
-    new = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    link = new.with_suffix(".link")
-    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(packed)
-            file.flush()
-            os.fsync(file.fileno())
-        if keep and path.exists():
-            try:
-                os.link(path, link)
-            except OSError:  # exFAT and many network disks have no hard links
-                shutil.copyfile(path, link)
-            os.replace(link, path.with_name(keep))
-        os.replace(new, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(new)
-        raise
-    finally:
-        with contextlib.suppress(OSError):
-            os.unlink(link)  # it is left when a rename failed, or found the same file under both names
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
 def save(
     packed: bytes, path: Path, *, kind: str, epoch: int, step: int, replaces: str | None = None
 ) -> CheckpointSaved:
     """Write a packed checkpoint and tell of it. The `last` one before lives on as prev.pt."""
     began = time.monotonic()
-    write(packed, path, keep="prev.pt" if kind == "last" else None)
+    disk.write_whole(packed, path, keep="prev.pt" if kind == "last" else None)
     return CheckpointSaved(
         kind=kind,
         epoch=epoch,
@@ -84,6 +44,40 @@ def save(
         seconds=time.monotonic() - began,
         replaces=replaces,
     )
+
+
+def why_not(error: OSError, needed: int, folder: Path) -> str:
+    """Why `needed` bytes could not be saved in `folder`, as a phrase for people."""
+    if error.errno == errno.ENOSPC:
+        with contextlib.suppress(OSError):
+            return f"the disk is full: {size(needed)} needed, {size(shutil.disk_usage(folder).free)} free"
+    return error.strerror or type(error).__name__
+
+
+def newest(folder: Path, *, set_aside: bool) -> tuple[Checkpoint, str, str]:
+    """last.pt, or prev.pt when that is damaged: what is in it, its path below the run folder, and a warning if any.
+
+    A damaged file is kept under another name when it is to be `set_aside`: the next save would overwrite it.
+
+    Raises:
+        CheckpointError: neither can be used; the message has the reason for each.
+    """
+    reasons = []
+    for path in (folder / "last.pt", folder / "prev.pt"):
+        try:
+            saved = reading.load(path)
+        except CheckpointError as error:
+            reasons.append(str(error))
+            continue
+        shown = f"{folder.name}/{path.name}"
+        warning = f"{reasons[0]} Carrying on from {shown} instead." if reasons else ""
+        if reasons and set_aside and (bad := folder / "last.pt").exists():
+            aside = f"last.damaged-{time.strftime('%Y-%m-%dT%H-%M-%S', time.gmtime())}"
+            with contextlib.suppress(OSError):
+                disk.DISK.replace(bad, folder / aside)
+                warning += f" The damaged file is kept as {aside}."
+        return saved, shown, warning
+    raise CheckpointError("\n".join(reasons))
 
 
 class Save:
@@ -175,51 +169,3 @@ def in_order(happenings: Iterator[Happening]) -> Iterator[Event]:
         raise
     while held:
         yield told()
-
-
-def load(path: Path, device: torch.device) -> Checkpoint:
-    """The checkpoint in `path`, its tensors on `device`.
-
-    Raises:
-        CheckpointError: the file is missing, damaged or not a checkpoint; the message says which.
-    """
-    shown = clean(path)
-    try:
-        if path.is_dir():
-            raise CheckpointError(f"{shown} is a folder; give the .pt file inside it.")
-        if not path.is_file():
-            raise CheckpointError(f"{shown}: there is no such file.")
-        packed = path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{shown}: {error.strerror}.") from error
-    return unpack(packed, shown, device)
-
-
-def unpack(packed: bytes, shown: str, device: torch.device) -> Checkpoint:
-    """The checkpoint in the bytes of a file; `shown` names it in messages.
-
-    Raises:
-        CheckpointError: the bytes are damaged or not a checkpoint.
-    """
-    if not packed:
-        raise CheckpointError(f"{shown} is empty; a save was probably cut off. Use an older checkpoint.")
-    try:
-        with zipfile.ZipFile(io.BytesIO(packed)) as archive:
-            parts = archive.infolist()
-            damaged = archive.testzip()  # torch.load itself checks no checksum
-    except Exception as error:
-        raise CheckpointError(
-            f"{shown} is cut short, damaged or not a checkpoint ({len(packed):,} bytes). Use an older one."
-        ) from error
-    if any(part.compress_type or part.external_attr & 0x10 for part in parts):
-        # torch inflates what is compressed, however large, and leaves a part marked as a folder unread in memory
-        raise CheckpointError(f"{shown} is packed in a way that tui-trainer never writes; it is refused.")
-    if damaged:
-        raise CheckpointError(f"{shown} is damaged: {clean(damaged)} fails its checksum. Use an older checkpoint.")
-    try:
-        content = torch.load(io.BytesIO(packed), map_location=device, weights_only=True)
-    except Exception as error:  # torch's own words recommend the unsafe way, so they go to the log only
-        raise CheckpointError(f"{shown} holds something that is not plain numbers; tui-trainer refuses it.") from error
-    if not isinstance(content, dict) or "model_state_dict" not in content:
-        raise CheckpointError(f"{shown} is not a checkpoint of tui-trainer: it has no model_state_dict.")
-    return content

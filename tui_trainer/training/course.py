@@ -1,15 +1,11 @@
 """Where a run is on its way: its parts, its position, its clock, its best so far, and what of it is saved."""
 
 import copy
-import json
 import math
-import random
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -18,13 +14,14 @@ from tui_trainer.errors import DivergedError, FolderError
 from tui_trainer.run.commands import Inbox
 from tui_trainer.run.events import BatchTrained, CheckpointSaved, Evaluated, Event, RunEnded, RunStarted, Warned
 from tui_trainer.settings import Settings
-from tui_trainer.text import clean
-from tui_trainer.training import checkpoint, devices, models
+from tui_trainer.text import clean, fixed
+from tui_trainer.training import checkpoint, devices, models, reading, snapshot
 from tui_trainer.training.batches import Batches, Order, choose_path, make_batches
 from tui_trainer.training.checkpoint import Save, Writer
 from tui_trainer.training.data import Batch, Data, Images
 from tui_trainer.training.graph import Graph, why_no_graph
 from tui_trainer.training.losses import LOSSES
+from tui_trainer.training.meter import LossMeter, Spikes, Watch
 from tui_trainer.training.optim import Schedule, Step, make_optimizer
 
 EVALUATION_BATCH = 512
@@ -47,6 +44,7 @@ class Course:
         """`forward` is the compiled model, when there is one."""
         s = self.settings = settings
         self.splits, self.model, self.device = splits, model, device
+        self.fingerprint = splits.fingerprint()
         self.inbox, self._folder = inbox, folder
         self.writer = Writer()
         self.loss_function = LOSSES[s.loss](s.label_smoothing)
@@ -78,6 +76,8 @@ class Course:
         self.epoch = 0
         self.batch = 0
         """Batches done in this epoch."""
+        self.done = False
+        """All of this epoch is done, its validation too."""
         self.steps = 0
         """Batches done since the run's beginning."""
         self.best: Evaluated | None = None
@@ -93,16 +93,24 @@ class Course:
         """No epoch follows this one: `max_steps` or `max_time` is reached."""
         self.saved = False
         """A checkpoint of this run is on the disk."""
-        self.train_loss = 0.0
-        """Mean loss of the epoch that ended last."""
+        self.failed_saves = 0
+        """Saves in a row that the disk has refused."""
+        self.why_not_saved = ""
+        self.rollbacks = 0
+        """Times this run went back by itself."""
+        self.skipped: set[tuple[int, int]] = set()
+        """Batches that are left out, by epoch and number."""
+        self.resumed_from: str | None = None
+        self.changed: tuple[tuple[str, str, str], ...] = ()
+        """Settings that are not what they were when the checkpoint was taken: name, then, now."""
+        self.top: list[tuple[float, int]] = []
+        """Of the `save_top_k` best epochs: what is monitored, smaller is better, and the epoch's number."""
+        self.watch, self.meter = Watch(), LossMeter()
+        self._spikes = Spikes()
         self._best_packed: bytes | None = None
-        self._top: list[tuple[float, int]] = []
-        self.began = self._epoch_began = self._mark = time.monotonic()
+        self._last_packed: bytes | None = None
+        self._saved_at = time.monotonic()
         self._reported_at = -1
-        self._loss_sum: float | Tensor = 0.0
-        self._examples = 0
-        self._waited = 0.0
-        self._epoch_loss, self._epoch_examples = 0.0, 0
 
     def _to_measure(self, images: Images) -> Batches:
         """A split in its own order, in large batches."""
@@ -123,50 +131,46 @@ class Course:
     # --- going on ---
 
     def begin_epoch(self, epoch: int) -> None:
-        self.epoch = self.train_order.epoch = epoch
-        self.batch, self.ends_epoch = 0, False
-        self._epoch_loss, self._epoch_examples = 0.0, 0
-        self._epoch_began = self._mark = time.monotonic()
+        self.epoch, self.batch = epoch, 0
+        self.done = self.ends_epoch = False
+        self.meter.epoch_loss, self.meter.epoch_examples = 0.0, 0
+        self.watch.begin_epoch()
 
     def train_batches(self) -> Iterator[tuple[int, Batch]]:
-        """The epoch's batches with their numbers from 1, X and y on the device. Waiting for them is measured."""
+        """The batches that are left of the epoch, with their numbers from 1, X and y on the device.
+
+        Waiting for them is measured.
+        """
+        if self.batch >= self.batches:
+            return
+        self.train_order.epoch, self.train_order.first = self.epoch, self.batch
         batches = iter(self._train_batches)
         while True:
             asked = time.perf_counter()
             batch = next(batches, None)
             if batch is None:
                 return
-            self._waited += time.perf_counter() - asked
+            self.watch.waited += time.perf_counter() - asked
             yield self.batch + 1, batch
 
     def count(self, loss: float | Tensor, examples: int) -> None:
         """Take note of a batch that is done."""
         self.batch += 1
         self.steps += 1
-        self._loss_sum += loss * examples  # a tensor stays on its device until it is reported
-        self._examples += examples
+        self.meter.add(loss, examples)
+        self.watch.tick()
+        self.over = self.over or self.reaches_limit()
+
+    def reaches_limit(self) -> bool:
+        """True when `max_steps` or `max_time` allows no further batch."""
         s = self.settings
-        if (s.max_steps and self.steps >= s.max_steps) or (s.max_time and self.elapsed() >= s.max_time):
-            self.over = True
+        return bool((s.max_steps and self.steps >= s.max_steps) or (s.max_time and self.watch.elapsed() >= s.max_time))
 
     def at_end_of_epoch(self) -> bool:
         """True when no further batch of this epoch should be trained on; an accumulation group is always completed."""
         if self.batch == self.batches:
             return True
         return (self.ends_epoch or self.over) and self.step.ends_group(self.batch)
-
-    def elapsed(self) -> float:
-        """Seconds since the run started."""
-        return time.monotonic() - self.began
-
-    def leave_out(self, seconds: float, *, of_epoch: bool) -> None:
-        """Time that was not spent on training: it counts towards no speed, and a pause towards no epoch either."""
-        self._mark += seconds
-        if of_epoch:
-            self._epoch_began += seconds
-
-    def epoch_seconds(self) -> float:
-        return time.monotonic() - self._epoch_began
 
     def place(self) -> str:
         return f"epoch {max(1, self.epoch)}, batch {min(self.batch + 1, self.batches):,} of {self.batches:,}"
@@ -184,10 +188,10 @@ class Course:
         if self.settings.log_interval:
             return self.batch % self.settings.log_interval == 0
         now = time.monotonic()
-        return now - self._mark >= min(2.5, max(0.2, (now - self.began) / 1000))
+        return now - self.watch.mark >= min(2.5, max(0.2, (now - self.watch.began) / 1000))
 
     def is_reported(self) -> bool:
-        return self._reported_at == self.steps or self._examples == 0
+        return self._reported_at == self.steps or self.meter.examples == 0
 
     def report(self) -> BatchTrained:
         """The batches since the last report, as an event. Waits for the device.
@@ -198,27 +202,29 @@ class Course:
         if unused := self.step.unused():
             self.batch, self.steps = self.batch - unused, self.steps - unused
             self.step.updates -= unused // self.settings.grad_accum_steps
-            self._examples = 0
-            raise DivergedError("The loss is not finite")
-        now = time.monotonic()
-        loss_sum, seconds = float(self._loss_sum), max(1e-9, now - self._mark)
+            self.meter.drop()
+            raise DivergedError("The loss or its gradient is not finite")
+        watch, now = self.watch, time.monotonic()
+        seconds = max(1e-9, now - watch.mark)
+        loss, examples = self.meter.take()
         event = BatchTrained(
             epoch=self.epoch,
             batch=self.batch,
             batches=self.batches,
             step=self.steps,
-            loss=loss_sum / self._examples,
+            loss=loss,
             lr=self.schedule.lr,
             grad_norm=self.step.grad_norm(),
-            examples_per_second=self._examples / seconds,
-            data_wait=min(1.0, self._waited / seconds),
-            elapsed=self.elapsed(),
+            examples_per_second=examples / seconds,
+            data_wait=min(1.0, watch.waited / seconds),
+            elapsed=watch.elapsed(),
         )
-        self._epoch_loss += loss_sum
-        self._epoch_examples += self._examples
-        self.train_loss = self._epoch_loss / self._epoch_examples
-        self._loss_sum, self._examples, self._waited = 0.0, 0, 0.0
-        self._mark, self._reported_at = time.monotonic(), self.steps
+        if (usual := self._spikes.leap(loss)) is not None:
+            self.warnings.append(
+                f"the loss leapt to {fixed(loss)} at step {self.steps:,}, usual was {fixed(usual)}; "
+                "a lower lr or clip_grad 1 may calm it"
+            )
+        watch.waited, watch.mark, self._reported_at = 0.0, time.monotonic(), self.steps
         return event
 
     def started(self) -> RunStarted:
@@ -233,6 +239,15 @@ class Course:
             layers=models.layers_of(self.model, splits.shape),
             device=devices.describe(self.device),
             data=f"{splits.source}, {self.data_path.why}",
+            resumed_from=self.resumed_from,
+            epoch=self.epoch,
+            batch=self.batch,
+            step=self.steps,
+            lr=self.schedule.lr,
+            changed=self.changed,
+            best_epoch=self.best.epoch if self.best else None,
+            best_loss=self.best.loss if self.best else None,
+            best_accuracy=self.best.accuracy if self.best else None,
         )
 
     def ended(self, reason: str, *, error: str | None = None, exit_code: int = 0) -> RunEnded:
@@ -243,7 +258,7 @@ class Course:
             best_epoch=self.best.epoch if self.best else None,
             best_loss=self.best.loss if self.best else None,
             best_accuracy=self.best.accuracy if self.best else None,
-            seconds=self.elapsed(),
+            seconds=self.watch.elapsed(),
         )
 
     # --- judging and keeping ---
@@ -269,35 +284,40 @@ class Course:
         return 0 < self.settings.patience <= self.unimproved
 
     def save_after_epoch(self, *, is_best: bool, result: Evaluated | None) -> Iterator[Save]:
-        """best.pt when it is, last.pt, and this epoch's own file when it is wanted. All hold the same bytes."""
+        """best.pt when it is, this epoch's own file when it is wanted, and last.pt. All hold the same bytes.
+
+        last.pt comes last: a run that is carried on from it finds every file that it knows of.
+        """
+        kept, dropped = self._rank(result)
         packed = self.pack(result)
         if is_best:
             if self._folder is None:
                 self._best_packed = packed
             yield from self._save(packed, "best.pt", "best")
-        yield from self._save(packed, "last.pt", "last")
-        kept, dropped = self._rank(result)
         if kept or (self.settings.save_every and self.epoch % self.settings.save_every == 0):
             yield from self._save(packed, f"epoch-{self.epoch}.pt", "epoch", dropped=dropped)
+        yield from self._save(packed, "last.pt", "last")
 
     def _rank(self, result: Evaluated | None) -> tuple[bool, int | None]:
         """Whether this epoch is among the `save_top_k` best, and the epoch whose file it pushes out."""
         if self.settings.save_top_k == 1 or result is None or not math.isfinite(self.monitored(result)):
             return False, None
         sign = 1 if self.settings.monitor == "valid_loss" else -1
-        self._top = sorted([*self._top, (sign * self.monitored(result), self.epoch)])
-        out = self._top.pop()[1] if len(self._top) > self.settings.save_top_k else None
+        self.top = sorted([*self.top, (sign * self.monitored(result), self.epoch)])
+        out = self.top.pop()[1] if len(self.top) > self.settings.save_top_k else None
         if out is not None and self.settings.save_every and out % self.settings.save_every == 0:
             return out != self.epoch, None
         return out != self.epoch, out if out != self.epoch else None
 
-    def save_now(self) -> Iterator[Save]:
-        """last.pt as things are, in the middle of an epoch too."""
-        yield from self._save(self.pack(None), "last.pt", "last")
+    def save_now(self, packed: bytes | None = None) -> Iterator[Save]:
+        """last.pt as things are, in the middle of an epoch too, or as they were `packed`."""
+        yield from self._save(packed or self.pack(None), "last.pt", "last")
 
     def _save(self, packed: bytes, name: str, kind: str, dropped: int | None = None) -> Iterator[Save]:
         """Have one checkpoint written. A disk that refuses costs a warning, not the run."""
+        self._saved_at = time.monotonic()
         if self._folder is None:
+            self._last_packed = packed
             return
         path, epoch, step = self._folder / name, self.epoch, self.steps
         gone = self._folder / f"epoch-{dropped}.pt" if dropped else None
@@ -305,60 +325,95 @@ class Course:
         def write() -> CheckpointSaved:
             removed = f"{gone.parent.name}/{gone.name}" if gone else None
             event = checkpoint.save(packed, path, kind=kind, epoch=epoch, step=step, replaces=removed)
-            self.saved = True
+            self.saved, self.failed_saves = True, 0
             if gone:  # not before its successor is on the disk
                 gone.unlink(missing_ok=True)
             return event
 
         def failed(error: OSError) -> Event:
+            self.failed_saves += 1
+            self.why_not_saved = checkpoint.why_not(error, len(packed), path.parent)
             if self.inbox.stop is not None:
                 raise FolderError(
-                    f"The checkpoint {name} cannot be saved: {error.strerror}. The one before it is kept. "
-                    "Make room or mend the folder, then train again."
+                    f"The checkpoint {name} cannot be saved: {self.why_not_saved}. The one before it is kept.\n"
+                    f"Make room or mend the folder, then carry on with: tui-trainer resume {self.run_name}"
                 ) from error
             return Warned(
-                text=f"{name} was not saved ({error.strerror}); training goes on, and the next save tries again"
+                text=f"{name} was not saved ({self.why_not_saved}); training goes on, and the next save tries again"
             )
 
         yield self.writer.begin(write, failed)
 
     def pack(self, result: Evaluated | None) -> bytes:
-        """This moment as the bytes of a checkpoint.
+        """This moment as the bytes of a checkpoint; `result` is the validation that belongs to it.
 
         Raises:
             DivergedError: a weight is not finite; nothing of it should replace what was saved before.
         """
+        if self.step.scale_is_lost():
+            raise DivergedError("The gradients are not finite, whatever fp16's loss scale")
         if self.step.unused():
             self.report()  # which tells of the loss that was not finite
-        weights = self.model.state_dict()
-        if name := first_not_finite(weights):
-            raise DivergedError(f"The weights {name} are not finite", step_taken=True)
-        version, internal, gauss = random.getstate()
-        numpy_name, numpy_keys, *numpy_rest = np.random.get_state()
-        content: checkpoint.Checkpoint = {
-            "epoch": self.epoch,
-            "model_state_dict": weights,
-            "ema_state_dict": self.average.module.state_dict() if self.average else None,
-            "optimizer_state_dict": plain(self.optimizer.state_dict()),
-            "scaler": self.step.scaler.state_dict() if self.step.scaler else None,
-            "loss": result.loss if result else self.train_loss,
-            "schedule": self.schedule.state_dict(),
-            "batch": self.batch,
-            "step": self.steps,
-            "updates": self.step.updates,
-            "best": {"epoch": b.epoch, "step": b.step, "loss": b.loss, "accuracy": b.accuracy}
-            if (b := self.best)
-            else None,
-            "unimproved": self.unimproved,
-            "rng": {
-                "torch": torch.get_rng_state(),
-                "cuda": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
-                "python": [version, list(internal), gauss],
-                "numpy": [str(numpy_name), np.asarray(numpy_keys).tolist(), *numpy_rest],
-            },
-            "settings": json.dumps(self.settings.model_dump()),
-        }
-        return checkpoint.pack(content)
+        return checkpoint.pack(snapshot.take(self, result))
+
+    @property
+    def run_name(self) -> str:
+        """What `tui-trainer resume` finds this run by."""
+        return clean(self._folder.parent.name) if self._folder else "RUN"
+
+    def save_is_due(self) -> bool:
+        """True when the last save is longer ago than the settings want."""
+        return bool(self.settings.save_interval) and time.monotonic() - self._saved_at >= self.settings.save_interval
+
+    # --- going back ---
+
+    def go_back(self, *, halve: bool) -> None:
+        """Put the run where it was when last.pt was saved, and let it take half the rate from there.
+
+        Raises:
+            CheckpointError: there is none, or it is damaged.
+        """
+        rate = self.schedule.base
+        skipped = self.skipped
+        if self._folder is not None:
+            saved, shown, _ = checkpoint.newest(self._folder, set_aside=True)
+        else:
+            shown = "the last checkpoint"
+            saved = reading.unpack(self._last_packed or b"", shown)
+        elapsed = self.watch.elapsed()
+        snapshot.restore(self, saved, shown)
+        self.watch.began = time.monotonic() - elapsed  # what was for nothing has taken its time too
+        self.skipped |= skipped
+        self.rollbacks += 1
+        if halve:
+            self.schedule.halve(rate, self.step.updates)
+
+    def skip(self) -> None:
+        """Leave out the next batch."""
+        self.skipped.add((self.epoch, self.batch + 1))
+        self.step.resume(None)
+
+    def waiting(self) -> str:
+        """How long the next batch has been waited for."""
+        return f"waiting for data: {time.monotonic() - self.watch.looked:.0f} s"
+
+    def leaves_out(self, batch: int) -> bool:
+        """True for a batch that is to be skipped; it is counted as done."""
+        if (self.epoch, batch) not in self.skipped:
+            return False
+        self.batch += 1
+        self.steps += 1
+        if self.step.ends_group(batch):
+            self.step.resume(None)  # what the group's other batches have added up is of no use
+        return True
+
+    def is_sound(self) -> bool:
+        """True when the model's buffers are finite: batch normalisation sees a batch before its loss is known."""
+        return snapshot.first_not_finite(dict(self.model.named_buffers())) is None
+
+    def is_cut(self) -> bool:
+        """True when a limit ended this epoch: with a higher one it would have gone on in it."""
+        return self.over and self.batch < self.batches and not self.ends_epoch
 
     def measured_model(self) -> nn.Module:
         """The model whose weights are measured: the moving average where there is one."""
@@ -368,28 +423,14 @@ class Course:
         """A copy of the model with the best epoch's weights; None when there never was one."""
         self.writer.wait()
         if self._folder is not None and (path := self._folder / "best.pt").exists():
-            saved = checkpoint.load(path, self.device)
+            saved = reading.load(path)
         elif self._best_packed is not None:
-            saved = checkpoint.unpack(self._best_packed, "the best checkpoint", self.device)
+            saved = reading.unpack(self._best_packed, "the best checkpoint")
         else:
             return None
         model = copy.deepcopy(self.model)
         model.load_state_dict(saved.get("ema_state_dict") or saved["model_state_dict"])
         return model
-
-
-def first_not_finite(weights: dict[str, Tensor]) -> str | None:
-    """The name of a tensor that holds NaN or infinity; None when none does. Waits for the device once."""
-    named = {name: tensor for name, tensor in weights.items() if tensor.is_floating_point() and tensor.numel()}
-    largest = torch.stack([norm.float() for norm in torch._foreach_norm(list(named.values()), ord=math.inf)])
-    finite = torch.isfinite(largest).tolist()
-    return next((name for name, good in zip(named, finite, strict=True) if not good), None)
-
-
-def plain(state: dict[str, Any]) -> dict[str, Any]:
-    """An optimizer's state with its learning rates as numbers: a recorded step keeps them on the device."""
-    groups = [{key: float(v) if key == "lr" else v for key, v in group.items()} for group in state["param_groups"]]
-    return state | {"param_groups": groups}
 
 
 def is_better(value: float, best: float | None, *, monitor: str, min_delta: float) -> bool:

@@ -44,6 +44,10 @@ class Images(Dataset[Batch]):
         """The examples at `indices` [B], scaled to 0 to 1 as torchvision's ToTensor does."""
         return self.images[indices].float().div_(255), self.labels[indices]
 
+    def none(self) -> Batch:
+        """A batch of no examples."""
+        return torch.empty(0, *self.images.shape[1:]), torch.empty(0, dtype=torch.int64)
+
     def part(self, indices: Tensor) -> "Images":
         return Images(self.images[indices], self.labels[indices])
 
@@ -70,6 +74,14 @@ class Data:
     valid: Images
     test: Images | None
     """None when validation already uses the test split."""
+
+    def fingerprint(self) -> dict[str, int]:
+        """What tells whether these are the examples that a run has learned from: their numbers, and a checksum."""
+        crc = 0
+        for images in (self.train, self.valid):
+            for tensor in (images.images, images.labels):
+                crc = zlib.crc32(tensor.contiguous().numpy().data, crc)
+        return {"train examples": len(self.train), "validation examples": len(self.valid), "checksum": crc}
 
 
 def load(settings: Settings) -> Generator[Event, None, Data]:

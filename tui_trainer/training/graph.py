@@ -58,6 +58,10 @@ class Graph:
         self._replay: Callable[[], None] | None = None
         self._failed = False
 
+    def forget(self) -> None:
+        """Record anew: the tensors that the recording works on have been replaced."""
+        self._steps, self._replay = 0, None
+
     def __call__(self, X: Tensor, y: Tensor) -> Loss:
         """One step on a batch; the loss, on the device."""
         if self._failed:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tui_trainer.errors import DeviceError, DivergedError
+from tui_trainer.errors import DeviceError, DivergedError, FolderError
 from tui_trainer.run import commands
 from tui_trainer.run.commands import Inbox
 from tui_trainer.run.events import (
@@ -24,11 +24,17 @@ from tui_trainer.run.events import (
     RunResumed,
     Warned,
 )
+from tui_trainer.run.resume import Resume
 from tui_trainer.settings import Settings
 from tui_trainer.text import clean
-from tui_trainer.training import data, devices, models
+from tui_trainer.training import checkpoint, data, devices, models, resuming
 from tui_trainer.training.checkpoint import Happening, in_order
 from tui_trainer.training.course import Course
+
+MOST_ROLLBACKS = 3
+"""Times that a run goes back by itself, each with half the rate, before it gives up."""
+MOST_FAILED_SAVES = 3
+"""Saves in a row that may fail before the run asks for room, or ends when nobody watches."""
 
 
 class Stopped(Exception):
@@ -40,15 +46,23 @@ class Stopped(Exception):
 
 
 def train(course: Course) -> Iterator[Happening]:
-    """One epoch. X is [N, C, H, W] float32 on `course.device`, y is [N] int64 class indices."""
+    """One epoch, or what is left of it. X is [N, C, H, W] float32 on `course.device`, y is [N] int64 class indices."""
     course.model.train()
     for batch, (X, y) in course.train_batches():
+        if not len(X):  # it is still waited for
+            yield Preparing(what=course.waiting())
+            yield from obey(course)
+            continue
+        if course.leaves_out(batch):
+            continue
         loss = course.step(X, y, batch)  # predict, measure, backward, update: see optim.Step
         course.count(loss, len(X))
-        if course.warnings:
-            yield Warned(text=course.warnings.pop())
         if course.due():  # .item() waits for the device, so only when it will be seen
             yield course.report()
+        if course.warnings:
+            yield Warned(text=course.warnings.pop())
+        if course.save_is_due():
+            yield from course.save_now()
         yield from obey(course)  # pause here, change the learning rate here, or raise Stopped
         if course.at_end_of_epoch():
             break
@@ -75,6 +89,10 @@ def evaluate(
     course.measuring = True
     model.eval()
     for X, y in batches:
+        if not len(X):
+            yield Preparing(what=course.waiting())
+            yield from obey(course, waits=waits)
+            continue
         with course.step.autocast:
             pred = model(X)
             loss_sum += course.loss_function(pred, y) * len(X)
@@ -101,28 +119,86 @@ def evaluate(
 
 def epochs(course: Course) -> Generator[Happening, None, str]:
     """The tutorial's last section: train and evaluate, epoch after epoch. Gives the reason why it ended."""
+    yield from obey(course)
     reason = "finished"
-    for epoch in range(1, course.settings.epochs + 1):
-        course.begin_epoch(epoch)
-        yield from train(course)
-        result, is_best = None, False
-        if course.validates():
-            result = yield from evaluate(course, "valid")
-            is_best = course.is_best(result)
-            if course.schedule.after_validation(course.monitored(result), course.step.updates):
-                yield LearningRateChanged(lr=course.schedule.lr, by="plateau")
-        yield from course.save_after_epoch(is_best=is_best, result=result)
-        yield EpochEnded(epoch=epoch, train_loss=course.train_loss, seconds=course.epoch_seconds())
+    while True:
+        try:
+            if not course.done:
+                yield from epoch(course)
+            yield EpochEnded(epoch=course.epoch, train_loss=course.meter.mean(), seconds=course.watch.epoch_seconds())
+        except DivergedError as error:
+            yield from recover(course, error)
+            continue
         if course.out_of_patience():
             reason = "out_of_patience"
             break
-        if course.over:
+        if course.over or course.epoch >= course.settings.epochs:
             break
+        course.begin_epoch(course.epoch + 1)
     if course.best is None:
         yield Warned(text="there is no best checkpoint: validation was never finite")
     elif course.splits.test is not None and (model := course.best_model()) is not None:
         yield from evaluate(course, "test", model, course.best)
     return reason
+
+
+def epoch(course: Course) -> Iterator[Happening]:
+    """An epoch, or what is left of it: training, validation, checkpoints."""
+    yield from train(course)
+    result, is_best = None, False
+    if course.validates():
+        result = yield from evaluate(course, "valid")
+        is_best = course.is_best(result)
+        if course.schedule.after_validation(course.monitored(result), course.step.updates):
+            yield LearningRateChanged(lr=course.schedule.lr, by="plateau")
+    course.done = True
+    yield from course.save_after_epoch(is_best=is_best, result=result)
+
+
+def recover(course: Course, error: DivergedError) -> Iterator[Happening]:
+    """Go on after a loss that is not finite, as the settings or whoever watches want it.
+
+    Raises:
+        DivergedError: the run ends here.
+    """
+    yield from settle(course)
+    place, policy = course.place(), course.settings.on_nonfinite
+    answer: commands.Command | None = None
+    if policy == "ask" and course.inbox.watched:
+        answer = yield from ask(course, RunPaused(why="diverged", text=f"{error} at {place}."))
+    elif policy == "rollback" and course.rollbacks < MOST_ROLLBACKS:
+        answer = commands.RollBack(halve=True)
+    if answer is None:
+        raise error
+    if isinstance(answer, commands.SkipBatch) and not error.step_taken:
+        course.skip()
+        yield Warned(text=f"{error}: {place} is left out")
+        if course.is_sound():
+            return
+    halve = answer.halve if isinstance(answer, commands.RollBack) else isinstance(answer, commands.Continue)
+    course.go_back(halve=halve)
+    yield Warned(text=f"{error} at {place}: back to step {course.steps:,}{', with half the rate' if halve else ''}")
+    if halve:
+        yield LearningRateChanged(lr=course.schedule.lr, by="rollback")
+
+
+def ask(course: Course, question: RunPaused) -> Generator[Happening, None, commands.Command]:
+    """Wait for whoever watches to say what is to be done; the answer.
+
+    Raises:
+        Stopped: the run should end here.
+    """
+    course.paused = True
+    yield question
+    while True:
+        answer = yield from next_command(course)
+        match answer:
+            case commands.Stop():
+                raise Stopped(answer)
+            case commands.Continue() | commands.SkipBatch() | commands.RollBack():
+                course.paused = False
+                yield RunResumed()
+                return answer
 
 
 def obey(course: Course, *, waits: bool = True) -> Iterator[Happening]:
@@ -133,10 +209,12 @@ def obey(course: Course, *, waits: bool = True) -> Iterator[Happening]:
     """
     if course.writer.news():
         yield None
+    if course.failed_saves >= MOST_FAILED_SAVES:
+        yield from wait_for_room(course)
     since = time.monotonic()
     while command := (yield from next_command(course)) if course.paused and waits else course.inbox.take():
         now = time.monotonic()
-        course.leave_out(now - since, of_epoch=course.paused)
+        course.watch.leave_out(now - since, of_epoch=course.paused)
         since = now
         match command:
             case commands.Stop():
@@ -149,6 +227,8 @@ def obey(course: Course, *, waits: bool = True) -> Iterator[Happening]:
                 yield RunResumed()
             case commands.SaveCheckpoint():
                 yield from course.save_now()
+            case commands.Wake() if not course.paused:
+                course.watch.leave_out_stop()
             case commands.Evaluate() if not course.measuring:
                 yield from evaluate(course, "valid")
                 course.model.train()
@@ -162,8 +242,24 @@ def obey(course: Course, *, waits: bool = True) -> Iterator[Happening]:
                 course.schedule.set_lr(lr, course.step.updates)
                 yield LearningRateChanged(lr=lr, by="you")
         now = time.monotonic()
-        course.leave_out(now - since, of_epoch=False)
+        course.watch.leave_out(now - since, of_epoch=False)
         since = now
+
+
+def wait_for_room(course: Course) -> Iterator[Happening]:
+    """The disk has refused several saves in a row: a run that cannot keep anything should not just go on.
+
+    Raises:
+        FolderError: nobody watches who could make room.
+    """
+    if not course.inbox.watched:
+        raise FolderError(
+            f"{course.failed_saves} saves in a row failed: {course.why_not_saved}. What was saved before is kept.\n"
+            f"Make room or mend the folder, then carry on with: tui-trainer resume {course.run_name}"
+        )
+    yield from ask(course, RunPaused(why="disk", text=f"nothing can be saved: {course.why_not_saved}"))
+    course.failed_saves = 0
+    yield from course.save_now()
 
 
 def settle(course: Course) -> Iterator[Happening]:
@@ -178,8 +274,17 @@ def next_command(course: Course) -> Generator[Happening, None, commands.Command]
     return course.inbox.wait()
 
 
-def prepare(settings: Settings, inbox: Inbox, folder: Path | None) -> Generator[Event, None, Course]:
-    """Device, data and model, ready for the first step."""
+def prepare(
+    settings: Settings, inbox: Inbox, folder: Path | None, resume: Resume | None = None
+) -> Generator[Event, None, Course]:
+    """Device, data and model, ready for the first step or for the next one of a run that is carried on."""
+    saved = None
+    if resume is not None:
+        assert folder is not None
+        yield Preparing(what="checkpoint")
+        saved, shown, warning = checkpoint.newest(folder, set_aside=not resume.looks_only)
+        if warning:
+            yield Warned(text=warning)
     yield Preparing(what="device")
     device = devices.pick(settings.device)
     devices.tune(settings)
@@ -212,7 +317,14 @@ def prepare(settings: Settings, inbox: Inbox, folder: Path | None) -> Generator[
             yield Warned(
                 text=f"the model is not compiled ({type(error).__name__}: {reason}); its layers run one by one"
             )
-    return Course(settings, splits, model, device, inbox, folder, forward)
+    course = Course(settings, splits, model, device, inbox, folder, forward)
+    if resume is None or saved is None:
+        course.begin_epoch(1)
+    else:
+        course.resumed_from = shown
+        for warning in resuming.carry_on(course, saved, shown, resume):
+            yield Warned(text=warning)
+    return course
 
 
 def seed_everything(seed: int) -> None:
@@ -222,23 +334,29 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def fit(settings: Settings, inbox: Inbox, folder: Path | None = None) -> Iterator[Event]:
+def fit(settings: Settings, inbox: Inbox, folder: Path | None = None, resume: Resume | None = None) -> Iterator[Event]:
     """A whole run, from loading the data to `RunEnded`. Checkpoints go to `folder`; without one none are written.
 
+    With `resume` it carries on from the newest checkpoint there.
+
     Raises:
-        TrainerError: data, model, device or disk fail; what was saved before stays as it was.
+        TrainerError: data, model, device, checkpoint or disk fail; what was saved before stays as it was.
     """
     with devices.without_denormals():
-        yield from in_order(happenings(settings, inbox, folder))
+        yield from in_order(happenings(settings, inbox, folder, resume))
 
 
-def happenings(settings: Settings, inbox: Inbox, folder: Path | None) -> Iterator[Happening]:
+def happenings(
+    settings: Settings, inbox: Inbox, folder: Path | None, resume: Resume | None = None
+) -> Iterator[Happening]:
     """All that `fit` tells of; saves that are still being written are placeholders."""
     began, course = time.monotonic(), None
     try:
         try:
-            course = yield from prepare(settings, inbox, folder)
+            course = yield from prepare(settings, inbox, folder, resume)
             yield course.started()
+            if settings.on_nonfinite != "stop" and not course.steps:
+                yield from course.save_now()  # so that there always is one to go back to
             reason = yield from epochs(course)
             yield course.ended(reason)
         except Stopped as stopped:
@@ -254,15 +372,18 @@ def happenings(settings: Settings, inbox: Inbox, folder: Path | None) -> Iterato
                     seconds=time.monotonic() - began,
                 )
             else:
+                # As things were before the report: a run that is carried on reports when it would have anyway.
+                packed = course.pack(None) if stopped.save else None
                 if not course.is_reported():
                     yield course.report()  # the last step there is, before the checkpoint that holds it
                 yield Preparing(what="stop")
-                if stopped.save:
-                    yield from course.save_now()
+                if packed:
+                    yield from course.save_now(packed)
                 yield course.ended(reason, exit_code=code)
     except DivergedError as error:
         assert course is not None
         course.writer.wait()
+        yield None
         kept = "The checkpoints from before are kept." if course.saved else "No checkpoint was saved before."
         step = "" if error.step_taken else " The step was not taken."
         text = f"{error} at {course.place()}.{step} {kept}\nTry a lower --lr, or --clip-grad 1."

@@ -19,6 +19,9 @@ from tui_trainer.training.graph import Graph
 from tui_trainer.training.losses import LossFunction
 from tui_trainer.training.tape import Calls, Tape
 
+LEAST_SCALE = 2.0**-6
+"""fp16's loss scale begins at 2^16 and is halved at each step that is left out: 22 in a row, or nearly so."""
+
 SIXTEEN_BITS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 """The types of mixed precision by the words of the setting `amp`."""
 
@@ -120,6 +123,27 @@ class Schedule:
     def state_dict(self) -> dict[str, Any]:
         return {"base": self._base, "plateau": self._plateau.state_dict() if self._plateau else None}
 
+    def load_state_dict(self, saved: dict[str, Any], *, lr_then: float, update: int) -> None:
+        """Go on at optimizer step `update`. A learning rate set anew since, other than `lr_then`, is the new base.
+
+        Of plateau only its progress is taken over: how much it lowers the rate, and when, is said by the settings.
+        """
+        self._base = float(saved["base"]) if self._settings.lr == lr_then else self._settings.lr
+        if self._plateau is not None and saved["plateau"] is not None:
+            for name in ("best", "num_bad_epochs", "cooldown_counter", "last_epoch"):
+                setattr(self._plateau, name, saved["plateau"][name])
+        self.before_update(update)
+
+    def halve(self, at_most: float, update: int) -> None:
+        """Half the base, or half of `at_most` when that is less."""
+        self._base = min(self._base, at_most) / 2
+        self.before_update(update)
+
+    @property
+    def base(self) -> float:
+        """The factor of the curve: the learning rate where the curve is 1."""
+        return self._base
+
     def _write(self, lr: float) -> None:
         if lr == self._lr:
             return
@@ -176,6 +200,7 @@ class Step:
         if looks_later(device) and optimizer.defaults.get("fused") and self.scaler is None:
             self._bad = optimizer.found_inf = torch.zeros((), device=device)  # type: ignore[attr-defined]
             self._used = torch.zeros((), dtype=torch.int64, device=device)
+            self._one = torch.ones((), device=device)
         self._seen = 0
         self.graph: Graph | None = None
         """Replays whole steps on batches of the usual size, when they were recorded."""
@@ -213,6 +238,7 @@ class Step:
         whole = len(X) == self._settings.batch_size  # the tape and the compiled model are made for these
         if whole and self.tape is not None and not self.tape.refused:
             loss = self._look_at(self.tape(X, y))
+            self._look_at_gradients()
             self._change()
             return loss
         with self.autocast:
@@ -222,6 +248,7 @@ class Step:
         if self.scaler is not None:
             scaled = self.scaler.scale(scaled)
         scaled.backward()  # type: ignore[no-untyped-call]
+        self._look_at_gradients()
         if ends_group:
             self._change()
         return looked_at
@@ -244,7 +271,6 @@ class Step:
         if self._bad is not None:
             loss = loss.detach()
             self._bad.copy_(torch.maximum(self._bad, (~torch.isfinite(loss)).to(self._bad.dtype)))
-            self._used.add_(1 - self._bad.long())
             return loss
         value = loss.item()
         if not math.isfinite(value):
@@ -252,9 +278,43 @@ class Step:
             raise DivergedError(f"The loss is not finite ({value})")
         return value
 
+    def _look_at_gradients(self) -> None:
+        """The same for the gradients, which can be bad though the loss is not. A scaler has its own answer to them."""
+        if self.scaler is not None:
+            return
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        if self._bad is not None:
+            torch._amp_foreach_non_finite_check_and_unscale_(gradients, self._bad, self._one)
+            self._used.add_(1 - self._bad.long())
+            return
+        for gradient in gradients:  # a sum is the cheapest look at every number; one that overflows is as bad
+            if not math.isfinite(gradient.sum().item()):
+                self._drop_gradients()
+                raise DivergedError("The gradient is not finite, though the loss is")
+
     def _drop_gradients(self) -> None:
         for parameter in self._parameters:  # what zero_grad does, without its hook for the profiler
             parameter.grad = None
+
+    def scale_is_lost(self) -> bool:
+        """True when fp16's scaler has found infinite gradients time after time: no step is taken any more."""
+        return self.scaler is not None and self.scaler.get_scale() < LEAST_SCALE
+
+    def unfinished(self) -> list[Tensor | None] | None:
+        """The gradients of the accumulation group under way; None between two groups."""
+        return None if self._stale else [parameter.grad for parameter in self._parameters]
+
+    def resume(self, gradients: list[Tensor | None] | None) -> None:
+        """Go on in an accumulation group with the gradients that it had, or anew without."""
+        self._stale = gradients is None
+        for parameter, gradient in zip(self._parameters, gradients or [None] * len(self._parameters), strict=True):
+            parameter.grad = None if gradient is None else gradient.to(parameter.device).clone()
+        if self._bad is not None:
+            self._bad.zero_()
+            self._used.zero_()
+        self._seen = 0
+        if self.graph is not None:
+            self.graph.forget()  # it writes to where the optimizer's state was
 
     def unused(self) -> int:
         """Batches since the first whose loss was not finite, that one included; waits for the device."""

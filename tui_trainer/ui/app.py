@@ -16,12 +16,14 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding
 from textual.screen import Screen
 
-from tui_trainer.run.commands import Continue, Stop
+from tui_trainer.run.commands import Command, Continue, Pause, SaveCheckpoint, Stop, Wake
 from tui_trainer.run.events import RunEnded
 from tui_trainer.run.feed import Feed
 from tui_trainer.run.folder import RunFolder
+from tui_trainer.run.resume import Carried
 from tui_trainer.run.runs import LocalRun, RecordedRun
 from tui_trainer.settings import Settings
+from tui_trainer.signals import end_within_grace
 from tui_trainer.sources import Resolved
 from tui_trainer.text import clean_lines
 from tui_trainer.ui import terminal
@@ -47,9 +49,11 @@ class TrainerApp(App[None]):
         start: bool = False,
         preset: str | None = None,
         recorded: RecordedRun | None = None,
+        carried: Carried | None = None,
     ) -> None:
         super().__init__(driver_class=terminal.Driver if sys.platform != "win32" else None)
-        self._resolved, self._start, self._preset, self._recorded = resolved, start, preset, recorded
+        self._resolved, self._start, self._preset = resolved, start, preset
+        self._recorded, self._carried = recorded, carried
         self.crash = ""
         """The traceback of what ended the screen, when that was a fault."""
         self.feed: Feed | None = None
@@ -65,6 +69,8 @@ class TrainerApp(App[None]):
             terminal.plain_streams()
         if self._recorded is not None:
             self.watch_run(RunScreen(self._recorded))
+        elif self._carried is not None:
+            self.carry_on(self._carried)
         elif self._start:
             self.start_run(self._resolved.settings)
         else:
@@ -83,6 +89,13 @@ class TrainerApp(App[None]):
         """Train here, and show it."""
         self.clear_notifications()  # what was wrong on the form is mended
         self.watch_run(RunScreen(LocalRun(settings)))
+
+    def carry_on(self, carried: Carried) -> None:
+        """Carry a run on. When settings are changed it waits for a yes before its first step."""
+        run = LocalRun(carried.settings, carried)
+        if carried.changed:
+            run.send(Pause())
+        self.watch_run(RunScreen(run))
 
     def watch_run(self, screen: RunScreen) -> None:
         """Show a run; the form comes after it."""
@@ -104,6 +117,11 @@ class TrainerApp(App[None]):
         """The terminal was closed; from any thread. The screen ends, the run does not."""
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self.exit)
+
+    def tell(self, command: Command) -> None:
+        """Send a command to the run, if there is one; from any thread and any signal handler."""
+        if self.feed is not None and self.feed.ended is None:
+            self.feed.run.send(command)
 
     def _repaint_what_was_dropped(self) -> None:
         driver = self._driver
@@ -141,8 +159,8 @@ def show(app: TrainerApp) -> int:
         if asked and number == signal.SIGINT and not app.is_running:
             os._exit(128 + number)  # a second Ctrl-C, on the shell again, does not wait for the run
         asked = asked or number
-        if app.feed is not None and app.feed.ended is None:
-            app.feed.run.send(Stop(signal=number))
+        app.tell(Stop(signal=number))
+        end_within_grace(number)
         app.terminal_is_gone()
 
     def hang_up(_number: int, _frame: FrameType | None) -> None:
@@ -151,6 +169,8 @@ def show(app: TrainerApp) -> int:
 
     before = {n: signal.signal(n, end) for n in (signal.SIGTERM, signal.SIGINT)}
     before[signal.SIGHUP] = signal.signal(signal.SIGHUP, hang_up)
+    before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, lambda *_: app.tell(SaveCheckpoint()))
+    before[signal.SIGCONT] = signal.signal(signal.SIGCONT, lambda *_: app.tell(Wake()))  # while there is no screen
     lost = False
     try:
         with terminal.own_terminal():

@@ -22,6 +22,7 @@ from tui_trainer.run.events import (
     RunEnded,
     RunPaused,
     RunResumed,
+    RunStarted,
     Warned,
 )
 from tui_trainer.run.feed import Feed
@@ -29,6 +30,7 @@ from tui_trainer.run.runs import Run
 from tui_trainer.run.state import RunState
 from tui_trainer.text import clean, size
 from tui_trainer.ui import terminal
+from tui_trainer.ui.agree import Agree
 from tui_trainer.ui.dialogs import Ask, AskNumber, Help, Outline
 from tui_trainer.ui.pace import Pace
 from tui_trainer.ui.widgets.charts import AccuracyChart, LossChart
@@ -44,8 +46,19 @@ ANSWERS: dict[type[Command], tuple[str, tuple[type[Event], ...]]] = {
     commands.Evaluate: ("to be measured", (Evaluated,)),
     commands.EndEpoch: ("ending the epoch", (Warned, Evaluated)),
     commands.SetLearningRate: ("setting the rate", (LearningRateChanged,)),
+    commands.SkipBatch: ("leaving it out", (RunResumed,)),
+    commands.RollBack: ("going back", (RunResumed,)),
 }
 """What the screen says of a command until the run has carried it out, and the events that say it has."""
+
+
+ANSWER_TO_QUESTION: dict[str, Command] = {
+    "batch": commands.SkipBatch(),
+    "halve": commands.RollBack(halve=True),
+    "rollback": commands.RollBack(),
+    "try": commands.Continue(),
+}
+"""The command behind each button when a run asks what to do."""
 
 
 class RunScreen(Screen[None]):
@@ -85,12 +98,15 @@ class RunScreen(Screen[None]):
     def __init__(self, run: Run, state: RunState | None = None) -> None:
         super().__init__()
         self.run_ = run
-        self.state = state or RunState()
+        self.state = state or run.earlier
         self.feed = Feed(run, self._nudge)
         self._heard = time.monotonic()
         self._lines = Pace(share=0.005, least=0.5)
         self._panels = Pace(share=0.006, least=1.0)
         self._stopping = False
+        self._to_agree: RunStarted | None = None
+        """What a run that is carried on with other settings begins with, until somebody has agreed to it."""
+        self._question = RunPaused()
         self._asked: Command | None = None
         """The newest command that the run has not carried out yet."""
         self._reports = 0
@@ -142,6 +158,7 @@ class RunScreen(Screen[None]):
             self._dirty = True
             urgent |= isinstance(event, (RunPaused, RunResumed, RunEnded, Warned))
             answered |= self._is_answered_by(event)
+            self._look_at(event)
             if isinstance(event, RunEnded):
                 self._stopping = False
         self._heard = time.monotonic()
@@ -149,6 +166,19 @@ class RunScreen(Screen[None]):
             self.state.phase = "stopping"
         if urgent or answered:
             self._draw(panels=answered or self.state.is_over)
+
+    def _look_at(self, event: Event) -> None:
+        """Some events ask for an answer."""
+        if isinstance(event, RunStarted):
+            self._to_agree = event if event.changed and not self.run_.read_only else None
+        elif isinstance(event, RunPaused) and not self.run_.read_only:
+            if event.why:
+                self._question = event
+                self.answer_question()
+            elif self._to_agree is not None:
+                self.agree(self._to_agree)
+        elif isinstance(event, BatchTrained):
+            self._to_agree = None
 
     def _is_answered_by(self, event: Event) -> bool:
         """True when this is what was waited for. A run that has gone on for two reports has heard every command."""
@@ -329,7 +359,42 @@ class RunScreen(Screen[None]):
             return isinstance(self._asked, commands.Pause)
         return self.state.status == "paused"
 
+    def agree(self, started: RunStarted) -> None:
+        """Show what is restored and changed; the first step waits for a yes."""
+
+        def go(answer: bool | None) -> None:
+            self._to_agree = None
+            if answer:
+                self.steer("pause", commands.Continue())
+            else:
+                self.stop(commands.Stop(save=False))
+
+        self.app.push_screen(Agree(started), go)
+
+    def answer_question(self) -> None:
+        """Ask what a run should do that paused by itself."""
+
+        def tell(answer: str | None) -> None:
+            if answer == "stop":
+                self.stop(commands.Stop(save=self._question.why != "disk"))
+            elif answer is not None:
+                self.steer("pause", ANSWER_TO_QUESTION[answer])
+
+        answers = {
+            "diverged": {
+                "batch": "Leave this batch out",
+                "halve": "Go back to the last checkpoint, with half the rate",
+                "rollback": "Go back to the last checkpoint",
+                "stop": "Stop and save",
+            },
+            "disk": {"try": "Try to save again", "stop": "Stop without saving"},
+        }[self._question.why]
+        self.app.push_screen(Ask(self._question.text, answers), tell)
+
     def action_pause(self) -> None:
+        if self.state.asks and not self.why_not("pause"):
+            self.answer_question()
+            return
         self.steer("pause", commands.Continue() if self._will_pause else commands.Pause())
 
     def action_checkpoint(self) -> None:

@@ -21,6 +21,8 @@ from textual import constants
 from textual._xterm_parser import XTermParser
 from textual.drivers.linux_driver import LinuxDriver
 
+from tui_trainer.run.commands import Wake
+
 FULL = 24
 """Writes that may wait for a terminal that does not read; Textual blocks at 30."""
 FEW = 2
@@ -115,6 +117,7 @@ class Driver(LinuxDriver):
         if self._auto_restart and not self._suspended:
             self.suspend_application_mode()
         self._suspended = False
+        self._app.tell(Wake())  # type: ignore[attr-defined]
         super()._sigcont_application()
 
     def run_input_thread(self) -> None:

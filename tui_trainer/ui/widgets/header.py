@@ -27,6 +27,9 @@ STATUS = {
 }
 """Each state by a word, a sign and a colour, so that none of the three is needed to tell them apart."""
 
+SILENCE = 130.0
+"""Seconds without an event in which something hangs; by then log.txt has the traces of all threads."""
+
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 
@@ -116,6 +119,9 @@ class Progress(Clocked):
         if not state.batches:
             what = "first step: the processor warms up" if state.activity == "first step" else state.activity
             return Content.styled(f" preparing {clean(what or 'the run')} …", MUTED)
+        if hold_up := self._hold_up(state):
+            place = f" epoch {state.epoch}/{state.total_epochs}  batch {state.batch:,}/{state.batches:,}  "
+            return Content.assemble((place, MUTED), (hold_up, "bold $warning"))
         epoch_left, run_left = state.seconds_left()
         quick = self.age if state.status in ("training", "validating", "testing") else 0.0
         epoch_left = None if epoch_left is None else max(0.0, epoch_left - quick)
@@ -149,6 +155,14 @@ class Progress(Clocked):
         if shows_speed:
             parts.append(Content.styled(f" {speed:>18}", MUTED))
         return Content("").join(parts)
+
+    def _hold_up(self, state: RunState) -> str:
+        """What keeps a run from its next step, when it takes long."""
+        if state.status == "training" and state.activity.startswith("waiting for data"):
+            return clean(state.activity)
+        if state.status == "training" and self.age >= SILENCE:
+            return f"no step for {self.age:.0f} s; log.txt says where it stands"
+        return ""
 
     def _summary(self, state: RunState, width: int) -> Content:
         assert state.ended is not None

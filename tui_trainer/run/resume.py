@@ -1,0 +1,163 @@
+"""Carrying a run on: what is in its folder, which settings may change on the way, and what that will mean."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from tui_trainer.errors import CheckpointError, FolderError, LockedError, SettingsError
+from tui_trainer.run.events import RunStarted
+from tui_trainer.run.folder import RunFolder
+from tui_trainer.run.journal import read
+from tui_trainer.run.state import RunState
+from tui_trainer.schedule import lr_factor
+from tui_trainer.settings import FIELDS, Settings, as_text, flag, why_fixed
+from tui_trainer.sources import Source, read_toml, resolve
+from tui_trainer.text import clean, fixed, number, percent
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """How a run is carried on."""
+
+    allow_data_change: bool = False
+    """Though the examples are not those it has learned from."""
+    looks_only: bool = False
+    """Nothing on the disk may change."""
+
+
+@dataclass(frozen=True)
+class Carried:
+    """A run to be carried on: its folder, its settings from here on, and what has happened so far."""
+
+    folder: RunFolder
+    settings: Settings
+    changed: tuple[str, ...]
+    """The settings that the user wants otherwise."""
+    state: RunState = field(default_factory=RunState)
+    how: Resume = field(default_factory=Resume)
+
+    @property
+    def nothing_to_do(self) -> str:
+        """Why there is nothing to carry on, with what would change that; empty when there is."""
+        s, state = self.settings, self.state
+        ended, name = state.ended, clean(self.folder.path.name)
+        if ended is None or ended.reason not in ("finished", "out_of_patience"):
+            return ""
+        epoch = state.epoch
+        if ended.reason == "out_of_patience":
+            if self.changed:
+                return ""
+            return (
+                f"{name} ended at epoch {epoch} after {s.patience} validations without improvement. "
+                f"To go on, change something: --epochs {max(s.epochs, epoch + 5)}, --patience {2 * s.patience} "
+                "or another --lr."
+            )
+        if s.max_steps and state.step >= s.max_steps:
+            return f"{name} finished at step {state.step:,}. To go on, give --max-steps {2 * state.step}."
+        if s.max_time and state.elapsed >= s.max_time:
+            return f"{name} finished after {state.elapsed:.0f} s. To go on, give a longer --max-time."
+        if s.epochs <= epoch and state.batch == state.batches:
+            return f"{name} finished at epoch {epoch}. To go on, give more epochs: --epochs {2 * epoch}."
+        return ""
+
+
+def carry(folder: RunFolder, typed: dict[str, Any], how: Resume) -> Carried:
+    """The run in `folder` as it will be carried on with the settings that were typed.
+
+    Raises:
+        LockedError: a process trains there.
+        CheckpointError: there is no checkpoint to carry on from.
+        SettingsError: wrong values, and settings that cannot change any more, with the reason for each.
+        FolderError: the run's own settings cannot be read.
+    """
+    name = clean(folder.path.name)
+    if folder.is_held():
+        raise LockedError(f"The run {name} is held by {folder.holder()}. Watch it with: tui-trainer attach {name}")
+    state = RunState()
+    for event in read(folder.journal):
+        state.apply(event)
+    own = own_settings(folder, state)
+    resolved = resolve([own, Source("flag", typed, text=True)])
+    before = resolve([own]).settings
+    changed = tuple(n for n in FIELDS if getattr(before, n) != getattr(resolved.settings, n))
+    problems = [
+        f"{n}: cannot change when a run is carried on: {why_fixed(n)} ({as_text(getattr(before, n)) or 'none'} in the "
+        f"run, {clean(as_text(getattr(resolved.settings, n)), 60) or 'none'} given as {flag(n)})"
+        for n in changed
+        if why_fixed(n)
+    ]
+    if problems:
+        raise SettingsError(problems)
+    if not any((folder.checkpoints / file).exists() for file in ("last.pt", "prev.pt")):
+        again = f"tui-trainer --config {clean(folder.manifest)}"
+        raise CheckpointError(f"The run {name} has saved no checkpoint to carry on from. Begin again with: {again}")
+    return Carried(folder, resolved.settings, changed, state, how)
+
+
+def own_settings(folder: RunFolder, state: RunState) -> Source:
+    """The settings of the run in `folder`: those in run.toml, or those that its journal began with.
+
+    Raises:
+        FolderError: neither can be read.
+    """
+    try:
+        source = read_toml(folder.manifest)
+    except SettingsError as error:
+        if not state.settings:
+            raise FolderError(f"{error}\nIts journal does not hold the settings either.") from None
+        source = Source("the journal", {k: v for k, v in state.settings.items() if v is not None and k in FIELDS})
+    return source
+
+
+def told(started: RunStarted, folder: RunFolder | None = None) -> list[str]:
+    """What a run that is carried on begins with, in lines: where, what is restored, what is changed."""
+    s = started.settings
+    name = f"{clean(folder.path.name)}: " if folder else ""
+    place = f"epoch {started.epoch} of {s['epochs']}"
+    if started.batch:
+        place += f", {started.batch:,} batches done"
+    lines = [f"{name}carries on from {clean(started.resumed_from)}: {place} (step {started.step:,})"]
+    best = ""
+    if started.best_epoch is not None:
+        best = (
+            f", best so far (epoch {started.best_epoch}, loss {fixed(started.best_loss)}, "
+            f"accuracy {percent(started.best_accuracy)})"
+        )
+    lines.append(f"restored  weights, {s['optimizer']} state, random numbers, place in the epoch, patience{best}")
+    if started.changed:
+        wide = max(len(name) for name, _, _ in started.changed)
+        lines += [
+            f"{'changed' if not i else '':<9} {clean(n):<{wide}}  {clean(a, 40)} → {clean(b, 40)}"
+            for i, (n, a, b) in enumerate(started.changed)
+        ]
+    lines.append(f"kept      {len(FIELDS) - len(started.changed)} other settings")
+    lines.append(f"rate      {rates_in_words(started)}")
+    return lines
+
+
+def rates(started: RunStarted, points: int) -> list[float]:
+    """The learning rate from the next step to the last one, at so many points; plateau's drops left out."""
+    settings = Settings.model_construct(**started.settings)
+    per_epoch = max(1, -(-batches_of(started) // settings.grad_accum_steps))
+    first = ((started.epoch - 1) * batches_of(started) + started.batch) // settings.grad_accum_steps
+    last = max(first + 1, settings.epochs * per_epoch - 1)
+    now = lr_factor(settings, first, per_epoch)
+    base = started.lr / now if started.lr and now > 0 else settings.lr
+    steps = [first + (last - first) * i // max(1, points - 1) for i in range(points)]
+    return [base * lr_factor(settings, step, per_epoch) for step in steps]
+
+
+def rates_in_words(started: RunStarted) -> str:
+    """The rest of the learning-rate curve: as bars, with its ends."""
+    curve = rates(started, 24)
+    low, high = min(curve), max(curve)
+    if high - low <= 1e-9 * high:
+        return f"{number(curve[0])} throughout"
+    bars = "".join("▁▂▃▄▅▆▇█"[round(7 * (rate - low) / (high - low))] for rate in curve)
+    return f"{number(curve[0])} {bars} {number(curve[-1])}"
+
+
+def batches_of(started: RunStarted) -> int:
+    """Batches in an epoch."""
+    s = started.settings
+    batches = -(-started.train_examples // max(1, int(s["batch_size"])))
+    return min(batches, int(s["limit_train_batches"])) if s["limit_train_batches"] else batches
