@@ -7,6 +7,7 @@ from tui_trainer.run import journal
 from tui_trainer.run.commands import Command, Inbox, Stop
 from tui_trainer.run.events import Evaluated, Event, RunPaused
 from tui_trainer.run.folder import RunFolder
+from tui_trainer.run.state import RunState
 
 JOURNALS = Path(__file__).parent / "journals"
 
@@ -54,6 +55,13 @@ class ReplayedRun:
         self.folder: RunFolder | None = None
         self.sent: list[Command] = []
         self._closed = False
+
+    @property
+    def earlier(self) -> RunState:
+        return RunState()
+
+    def watched(self, yes: bool) -> None:
+        self._inbox.watched = yes
 
     def send(self, command: Command) -> None:
         self.sent.append(command)
