@@ -128,7 +128,7 @@ class Settings(BaseModel):
         "data",
         "Wait for data",
         "How long a batch may take when workers fetch it, before the run ends: 90s, 15m or 2h.",
-        ge=1,
+        gt=0,
         le=1e9,
     )
     limit_train_batches: int = _setting(

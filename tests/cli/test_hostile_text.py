@@ -33,6 +33,7 @@ from tui_trainer.run.events import (
     from_json,
 )
 from tui_trainer.run.folder import RunFolder
+from tui_trainer.run.state import RunState
 from tui_trainer.settings import Settings
 from tui_trainer.text import LONGEST, clean, clean_lines
 
@@ -75,6 +76,13 @@ class Story:
 
     def events(self) -> Iterator[Event]:
         return iter(self._events)
+
+    @property
+    def earlier(self) -> RunState:
+        return RunState()
+
+    def watched(self, yes: bool) -> None:
+        raise AssertionError(yes)
 
     def send(self, command: Command) -> None:
         raise AssertionError(command)

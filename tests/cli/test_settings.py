@@ -26,6 +26,7 @@ from tui_trainer.settings import (
     flag,
     flags,
     group_of,
+    is_duration,
     is_simple,
     is_switch,
     to_plain,
@@ -230,7 +231,7 @@ def test_every_wrong_value_is_a_sentence_that_begins_with_the_name(name: str) ->
 
 @every_setting
 def test_a_value_of_another_type_is_told_the_type_that_is_wanted(name: str) -> None:
-    wanted = {"max_time": "a time such as 90s, 15m or 2h"}.get(name, SAYS[kind(name)])
+    wanted = "a time such as 90s, 15m or 2h" if is_duration(name) else SAYS[kind(name)]
     for value in TABLE if kind(name) in ("int", "float") else (*TABLE, math.nan):
         assert f"must be {wanted}" in (check(name, value, text=False)[1] or "accepted"), value
 

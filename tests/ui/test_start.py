@@ -35,12 +35,13 @@ print(feed.ended.reason, threading.main_thread() is not feed.thread)
 """
 
 POOLS = """
-import asyncio, os, sys, threading
+import asyncio, faulthandler, os, sys, threading
 from tui_trainer.run.commands import Stop
 from tui_trainer.sources import Source, resolve
 from tui_trainer.ui.app import TrainerApp
 
 def threads_of_libraries():
+    faulthandler.cancel_dump_traceback_later()  # its thread waits for silence and has no pool
     return len(set(map(int, os.listdir("/proc/self/task"))) - {thread.native_id for thread in threading.enumerate()})
 
 def count_in(words):

@@ -136,7 +136,9 @@ def told(started: RunStarted, folder: RunFolder | None = None) -> list[str]:
 
 def rates(started: RunStarted, points: int) -> list[float]:
     """The learning rate from the next step to the last one, at so many points; plateau's drops left out."""
-    settings = Settings.model_construct(**started.settings)
+    settings = Settings.model_construct(**{name: info.default for name, info in FIELDS.items()} | started.settings)
+    if not settings.lr > 0:
+        return [0.0] * points
     per_epoch = max(1, -(-batches_of(started) // settings.grad_accum_steps))
     first = ((started.epoch - 1) * batches_of(started) + started.batch) // settings.grad_accum_steps
     last = max(first + 1, settings.epochs * per_epoch - 1)
