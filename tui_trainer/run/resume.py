@@ -140,7 +140,7 @@ def rates(started: RunStarted, points: int) -> list[float]:
     if not settings.lr > 0:
         return [0.0] * points
     per_epoch = max(1, -(-batches_of(started) // settings.grad_accum_steps))
-    first = ((started.epoch - 1) * batches_of(started) + started.batch) // settings.grad_accum_steps
+    first = max(0, (started.epoch - 1) * batches_of(started) + started.batch) // settings.grad_accum_steps
     last = max(first + 1, settings.epochs * per_epoch - 1)
     now = lr_factor(settings, first, per_epoch)
     base = started.lr / now if started.lr and now > 0 else settings.lr
