@@ -160,7 +160,7 @@ class LinePrinter:
                 if what not in ("validation", "test", "device", "model"):
                     self._progress(f"preparing {clean(what)} ...") if self._live else self._talk_seldom(what)
             case RunStarted():
-                shower = self._started if event.resumed_from is None else partial(self._carried_on, event)
+                shower = partial(self._started, event)
             case BatchTrained():
                 self._trained()
             case EpochEnded():
@@ -184,7 +184,7 @@ class LinePrinter:
 
     # --- parts ---
 
-    def _started(self) -> None:
+    def _started(self, started: RunStarted) -> None:
         s = self._state
         used = s.settings
         line = f"{used['model']} · {used['dataset']} · {used['optimizer']} {number(used['lr'])} · {s.device}"
@@ -200,9 +200,8 @@ class LinePrinter:
         self._print(f"  {'parameters':<12} {'':>{wide}}  {s.parameters:>11,}")
         if self._run and self._run.folder:
             self._print(clean(self._run.folder.path))
-        self._head()
-
-    def _head(self) -> None:
+        if started.resumed_from is not None:
+            self._print("\n" + "\n".join(told(started)))
         self._print("")
         head = self.ROW.format(
             epoch="epoch",
@@ -215,12 +214,6 @@ class LinePrinter:
         )
         self._print(head, "dim")
         self._drawn = 0.0  # the first report is shown at once
-
-    def _carried_on(self, started: RunStarted) -> None:
-        assert self._run is not None
-        for line in told(started, self._run.folder):
-            self._print(line)
-        self._head()
 
     def _trained(self) -> None:
         s, now = self._state, time.monotonic()

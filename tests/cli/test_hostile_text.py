@@ -160,6 +160,7 @@ def test_lines_show_hostile_text_literally_and_without_a_control_byte(
         f"{clean(text)} · {clean(text)} · {clean(text)} 0.001 · {clean(text)}\n",
         f"\nruns/{clean(text)}\n",
         f"  {clean(text):<12} ",
+        f"\ncarries on from {clean(text)}: ",
         f"runs/{clean(text)}/{clean(text)}",
     ):
         assert place in out
