@@ -7,6 +7,10 @@ import pytest
 
 from tui_trainer.settings import Settings
 
+os.environ["OMP_NUM_THREADS"] = "1"
+"""torch computes on one thread, here and in processes from here: with more, beside anything else that computes, the
+small runs of tests take ten times as long."""
+
 
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -31,6 +31,8 @@ from tests.cli.program import (
 from tui_trainer import cli, errors
 from tui_trainer.run.folder import RunFolder
 
+pytestmark = pytest.mark.xdist_group("processes")  # one after another, in one worker
+
 UNREACHABLE = """
 import sys
 from pathlib import Path

@@ -19,6 +19,8 @@ from tui_trainer.run.folder import find
 from tui_trainer.run.runs import RecordedRun
 from tui_trainer.run.state import RunState
 
+pytestmark = pytest.mark.xdist_group("processes")  # one after another, in one worker
+
 
 def with_readers_that_leave(folder: Path, *words: str, both: bool = False) -> Ended:
     """The program in a pipe whose reader goes after the first line; the reader of stderr never came when `both`."""

@@ -24,6 +24,7 @@ from tui_trainer.run.events import (
 )
 from tui_trainer.ui.run_screen import RunScreen
 
+pytestmark = pytest.mark.xdist_group("processes")  # one after another, in one worker
 BATCHES = 4500
 """In an epoch: one for every training example, so that an epoch lasts."""
 WORDS = ["--dataset", "fashion-mnist-mini", "--model", "cnn", "--batch-size", "1", "--device", "cpu"]

@@ -7,6 +7,7 @@ import pytest
 from tests.pty.terminal import Program
 from tui_trainer.run.events import BatchTrained, RunEnded
 
+pytestmark = pytest.mark.xdist_group("processes")  # one after another, in one worker
 WORDS = ["--start", "--dataset", "fashion-mnist-mini", "--device", "cpu"]
 PRINTS = """
 import ctypes, multiprocessing, os, sys

@@ -16,6 +16,7 @@ import pytest
 from tests.pty.terminal import PATIENCE, Program, environment, until
 from tui_trainer.run.events import BatchTrained, CheckpointSaved, RunEnded, RunPaused, RunResumed
 
+pytestmark = pytest.mark.xdist_group("processes")  # one after another, in one worker
 MINI = ["--dataset", "fashion-mnist-mini", "--device", "cpu"]
 LONG = [*MINI, "--model", "cnn", "--batch-size", "1", "--epochs", "1000"]
 JOURNALS = Path(__file__).parents[1] / "journals"

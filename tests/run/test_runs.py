@@ -22,17 +22,6 @@ from tui_trainer.settings import Settings
 from tui_trainer.sources import read_toml, resolve
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """With more threads for torch, beside anything else that computes, these small runs take ten times as long."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def recorded(*events: Event) -> RunFolder:
     """A folder with these events in its journal."""
     folder = RunFolder.create(Settings())

@@ -16,8 +16,6 @@ from tui_trainer.training.batches import Order
 from tui_trainer.training.course import Course
 from tui_trainer.training.loop import fit, prepare
 
-torch.set_num_threads(1)  # with more, beside anything else that computes, these small runs take ten times as long
-
 
 class NeuralNetwork(nn.Module):
     """The tutorial's model, as the tutorial writes it."""

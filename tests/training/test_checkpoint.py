@@ -19,7 +19,7 @@ from tests.training.plain_loop import only, steered
 from tui_trainer.errors import CheckpointError, FolderError
 from tui_trainer.run import commands
 from tui_trainer.run.commands import Inbox
-from tui_trainer.run.events import BatchTrained, CheckpointSaved, Evaluated, Event, Warned
+from tui_trainer.run.events import BatchTrained, CheckpointSaved, EpochEnded, Evaluated, Event, Warned
 from tui_trainer.settings import Settings
 from tui_trainer.training import reading
 from tui_trainer.training.checkpoint import pack
@@ -155,10 +155,9 @@ def test_a_save_that_fails_is_a_warning_and_the_next_one_tries_again(
 def test_a_disk_that_fills_up_in_the_middle_of_a_file_costs_no_older_one(tiny: Settings, tmp_path: Path) -> None:
     run(tiny, tmp_path, epochs=1)
     old = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    with full_disk(kilobytes=1000):
-        events = run(tiny, tmp_path, epochs=1, valid_fraction=0.0)
+    with full_disk(kilobytes=1000), pytest.raises(FolderError, match="3 saves in a row failed: File too large"):
+        run(tiny, tmp_path, epochs=1, valid_fraction=0.0)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == old
-    assert len(only(Warned, events)) == 2 and events[-1].reason == "finished"
 
 
 def test_a_checkpoint_is_not_given_up_before_its_successor_is_on_the_disk(
@@ -193,10 +192,18 @@ def test_a_stop_whose_checkpoint_cannot_be_saved_is_a_fault_and_says_what_is_kep
     assert fault.value.exit_code == 6 and (tmp_path / "last.pt").read_bytes() == old
 
 
-def test_a_folder_that_is_gone_does_not_stop_training(tiny: Settings, tmp_path: Path) -> None:
-    events = run(tiny, tmp_path / "gone", epochs=1, valid_fraction=0.0)
-    assert ["No such file or directory" in warned.text for warned in only(Warned, events)] == [True, True]
-    assert events[-1].reason == "finished"
+def test_a_folder_that_is_deleted_is_made_again_once(tiny: Settings, tmp_path: Path) -> None:
+    folder, events = tmp_path / "checkpoints", []
+    folder.mkdir()
+    with pytest.raises(FolderError, match="No such file or directory"):
+        for event in fit(tiny.model_copy(update={"epochs": 5, "valid_fraction": 0.0}), Inbox(), folder):
+            events.append(event)
+            if isinstance(event, EpochEnded) and event.epoch in (1, 3):
+                shutil.rmtree(folder)
+    warned = [event.text for event in only(Warned, events)]
+    assert sum("made again" in text for text in warned) == 1
+    assert {event.epoch for event in only(CheckpointSaved, events)} >= {1, 2}
+    assert {event.epoch for event in only(EpochEnded, events)} >= {1, 2, 3}
 
 
 # --- reading what may be no checkpoint -----------------------------------------------------------------------------

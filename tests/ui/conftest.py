@@ -78,11 +78,11 @@ def show_run(still: Callable[[float], None]) -> Show:
     @asynccontextmanager
     async def shown(events: list[Event], size: tuple[int, int] = (120, 40)) -> AsyncIterator[Shown]:
         still(events[-1].at + 8)
-        app, run = TrainerApp(resolve([])), ReplayedRun(events)
+        run = ReplayedRun(events)
+        app = TrainerApp(resolve([]), recorded=run)  # straight away: to build the form first takes most of the time
         async with app.run_test(size=size) as pilot:
-            screen = RunScreen(run)
-            app.feed = screen.feed
-            app.push_screen(screen)
+            screen = app.screen
+            assert isinstance(screen, RunScreen)
             view = Shown(pilot, screen, run)
             await pilot.pause()
             while screen.feed.given < len(events):

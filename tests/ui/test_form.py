@@ -132,7 +132,9 @@ async def test_enter_goes_to_the_next_field_and_every_field_is_reached_by_keyboa
     async with show_form() as shown:
         await shown.press("f2")
         reached = set()
-        for _ in range(2 * len(FIELDS)):
+        for _ in range(2 * len(FIELDS)):  # the presets and buttons are reached as well
+            if reached == set(FIELDS):
+                break
             field = next((a for a in shown.app.focused.ancestors if isinstance(a, Field)), None)
             if field is not None:
                 reached.add(field.setting)

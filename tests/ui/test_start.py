@@ -40,8 +40,9 @@ from tui_trainer.run.commands import Stop
 from tui_trainer.sources import Source, resolve
 from tui_trainer.ui.app import TrainerApp
 
+faulthandler.dump_traceback_later = lambda *_, **__: None  # its thread waits for silence, and is no pool
+
 def threads_of_libraries():
-    faulthandler.cancel_dump_traceback_later()  # its thread waits for silence and has no pool
     return len(set(map(int, os.listdir("/proc/self/task"))) - {thread.native_id for thread in threading.enumerate()})
 
 def count_in(words):
@@ -61,7 +62,8 @@ def count_in(words):
     return count
 
 async def main(words):
-    source = Source("flag", {"dataset": "fashion-mnist-mini", "device": "cpu", "epochs": "1000"}, text=True)
+    used = {"dataset": "fashion-mnist-mini", "device": "cpu", "epochs": "1000", "limit_train_batches": "8"}
+    source = Source("flag", used, text=True)
     app = TrainerApp(resolve([source]), start=True)
     async with app.run_test(size=(120, 40)):
         while app.feed is None or not app.screen.state.checkpoints or app.screen.state.epoch < 2:

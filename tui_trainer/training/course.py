@@ -109,6 +109,7 @@ class Course:
         self._spikes = Spikes()
         self._best_packed: bytes | None = None
         self._last_packed: bytes | None = None
+        self._made_again = False
         self._saved_at = time.monotonic()
         self._reported_at = -1
 
@@ -324,6 +325,7 @@ class Course:
 
         def write() -> CheckpointSaved:
             removed = f"{gone.parent.name}/{gone.name}" if gone else None
+            self._make_folder_again()
             event = checkpoint.save(packed, path, kind=kind, epoch=epoch, step=step, replaces=removed)
             self.saved, self.failed_saves = True, 0
             if gone:  # not before its successor is on the disk
@@ -343,6 +345,13 @@ class Course:
             )
 
         yield self.writer.begin(write, failed)
+
+    def _make_folder_again(self) -> None:
+        """Once, when somebody has deleted it: what is saved from here on is better than nothing."""
+        if self._folder is not None and not self._folder.exists() and not self._made_again:
+            self._made_again = True
+            self._folder.mkdir(mode=0o700, parents=True)
+            self.warnings.append("the run folder was deleted; it is made again, and holds what is saved from here on")
 
     def pack(self, result: Evaluated | None) -> bytes:
         """This moment as the bytes of a checkpoint; `result` is the validation that belongs to it.

@@ -60,7 +60,7 @@ def train(course: Course) -> Iterator[Happening]:
         if course.due():  # .item() waits for the device, so only when it will be seen
             yield course.report()
         if course.warnings:
-            yield Warned(text=course.warnings.pop())
+            yield Warned(text=course.warnings.pop(0))
         if course.save_is_due():
             yield from course.save_now()
         yield from obey(course)  # pause here, change the learning rate here, or raise Stopped
@@ -262,10 +262,26 @@ def wait_for_room(course: Course) -> Iterator[Happening]:
     yield from course.save_now()
 
 
+def make_up_for_failed_saves(course: Course) -> Iterator[Happening]:
+    """At the end of a run: what it has come to is not given up because the disk refused the last save.
+
+    Raises:
+        FolderError: it still does, and nobody watches who could make room.
+    """
+    yield from settle(course)
+    while course.failed_saves:
+        yield from course.save_now()
+        yield from settle(course)
+        if course.failed_saves:
+            yield from wait_for_room(course)
+
+
 def settle(course: Course) -> Iterator[Happening]:
     """Wait for what is being saved, and let it be told of."""
     course.writer.wait()
     yield None
+    while course.warnings:
+        yield Warned(text=course.warnings.pop(0))
 
 
 def next_command(course: Course) -> Generator[Happening, None, commands.Command]:
@@ -358,6 +374,7 @@ def happenings(
             if settings.on_nonfinite != "stop" and not course.steps:
                 yield from course.save_now()  # so that there always is one to go back to
             reason = yield from epochs(course)
+            yield from make_up_for_failed_saves(course)
             yield course.ended(reason)
         except Stopped as stopped:
             reason, code = ("interrupted", 128 + stopped.signal) if stopped.signal else ("stopped", 0)
