@@ -18,8 +18,13 @@ class Journal:
     KEPT = 10_000
 
     def __init__(self, path: Path) -> None:
-        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._waiting: list[bytes] = []
+        size = os.fstat(self._fd).st_size
+        if size and os.pread(self._fd, 1, size - 1) != b"\n":
+            self._waiting.append(
+                b"\n"
+            )  # a run that was killed while it wrote: what is left of that line is passed over
 
     def append(self, event: Event) -> Warned | None:
         """Write one event; the answer is a warning when that began to fail."""

@@ -112,9 +112,8 @@ def told(started: RunStarted, folder: RunFolder | None = None) -> list[str]:
     """What a run that is carried on begins with, in lines: where, what is restored, what is changed."""
     s = started.settings
     name = f"{clean(folder.path.name)}: " if folder else ""
-    place = f"epoch {started.epoch} of {s['epochs']}"
-    if started.batch:
-        place += f", {started.batch:,} batches done"
+    place, batches = f"epoch {started.epoch} of {s['epochs']}", batches_of(started)
+    place = f"after {place}" if started.batch == batches else f"{place}, batch {started.batch:,} of {batches:,}"
     lines = [f"{name}carries on from {clean(started.resumed_from)}: {place} (step {started.step:,})"]
     best = ""
     if started.best_epoch is not None:

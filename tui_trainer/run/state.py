@@ -278,7 +278,8 @@ class RunState:
         self.lr = event.lr or self.lr
         self._go_back(event.step)
         self.epoch, self.batch, self.step = event.epoch, event.batch, event.step
-        self.epochs = [row for row in self.epochs if row.epoch < event.epoch]  # its end is told again
+        ended = event.epoch if event.batch == self.batches else event.epoch - 1
+        self.epochs = [row for row in self.epochs if row.epoch <= ended]
         if event.best_epoch is None or event.best_loss is None or event.best_accuracy is None:
             self.best = None
         elif self.best is None or self.best.epoch != event.best_epoch or self.best.loss != event.best_loss:
@@ -339,6 +340,8 @@ class RunState:
         self._note(event, "info", text)
 
     def _end_epoch(self, event: EpochEnded) -> None:
+        if self.epochs and (self.epochs[-1].epoch, self.epochs[-1].train_loss) == (event.epoch, event.train_loss):
+            return  # told again by a run that is carried on from there
         seen = self.validation if self.validation and self.validation.step == self.step else None
         row = EpochRow(
             epoch=event.epoch,
