@@ -1,4 +1,4 @@
-"""A loss or gradient that is not finite never reaches the weights, whatever the policy, and each policy does as it says."""
+"""A loss or gradient that is not finite never reaches the weights, and each policy does as it says."""
 
 import math
 from pathlib import Path
@@ -54,9 +54,9 @@ class Poison(nn.Module):
 def poisoned(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Makes the model of the next run spoil its steps."""
 
-    def poison(*steps: int, what: str = "loss", again: bool = False) -> None:
-        build = models.build
+    build = models.build
 
+    def poison(*steps: int, what: str = "loss", again: bool = False) -> None:
         def built(*words: Any) -> nn.Module:
             return Poison(build(*words), set(steps), what, again=again)
 
@@ -92,17 +92,15 @@ def assert_finite(folder: Path) -> None:
 def test_whichever_step_is_poisoned_its_weights_are_those_of_the_step_before(
     what: str, tiny: Settings, tmp_path: Path, poisoned: Any
 ) -> None:
-    settings = tiny.model_copy(update={"batch_size": 4, "epochs": 1, "limit_train_batches": 200, "valid_fraction": 0.9})
-    for step in range(1, 201, many(40, 1)):
+    settings = tiny.model_copy(update={"batch_size": 4, "epochs": 1, "limit_train_batches": 100, "valid_fraction": 0.9})
+    for step in range(1, 101, many(20, 1)):
         folder = tmp_path / str(step)
         folder.mkdir()
-        with pytest.MonkeyPatch.context() as patch:
-            del patch
-            poisoned(step, what=what)
+        poisoned(step, what=what)
         events = list(fit(settings, Inbox(), folder))
         ended = events[-1]
         assert isinstance(ended, RunEnded) and (ended.reason, ended.exit_code) == ("diverged", 8)
-        assert f"batch {step} of 200" in ended.error and "The step was not taken" in ended.error
+        assert f"batch {step} of 100" in ended.error and "The step was not taken" in ended.error
         assert steps(events) == list(range(1, step))
         assert_finite(folder)
 

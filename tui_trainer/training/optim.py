@@ -290,7 +290,7 @@ class Step:
         for gradient in gradients:  # a sum is the cheapest look at every number; one that overflows is as bad
             if not math.isfinite(gradient.sum().item()):
                 self._drop_gradients()
-                raise DivergedError("The gradient is not finite, though the loss is")
+                raise DivergedError("The gradient is not finite (the loss is)")
 
     def _drop_gradients(self) -> None:
         for parameter in self._parameters:  # what zero_grad does, without its hook for the profiler
