@@ -7,8 +7,12 @@ from pathlib import Path
 import pytest
 
 from tui_trainer import cli
+from tui_trainer.run.commands import Pause, Stop
 from tui_trainer.run.events import BatchTrained, Event, RunEnded, RunStarted, Warned, from_json
+from tui_trainer.run.folder import find
 from tui_trainer.run.journal import read
+from tui_trainer.run.resume import Resume, carry
+from tui_trainer.run.runs import LocalRun
 
 TINY = [
     *("--dataset", "fashion-mnist-mini", "--device", "cpu", "--limit-train-batches", "4"),
@@ -196,6 +200,21 @@ def test_a_run_of_so_many_steps_goes_on_in_its_epoch(capsys: pytest.CaptureFixtu
     assert program(capsys, "resume", "a", "--no-ui", "--max-steps", "0")[0] == 0
     places = [(event.epoch, event.batch) for event in journal() if isinstance(event, BatchTrained)]
     assert places == [(1, 1), (1, 2), (1, 3), (1, 4)]
+
+
+def test_nothing_is_changed_before_the_first_step(capsys: pytest.CaptureFixture[str]) -> None:
+    # With losses that were not yet reported when it was saved.
+    program(capsys, "--no-ui", *TINY[:7], "3", *TINY[8:], "--epochs", "1", "--max-steps", "2")
+    path = Path("runs/a/events.jsonl")
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-3]))
+    before = Path("runs/a/run.toml").read_bytes(), Path("runs/a/checkpoints/last.pt").read_bytes()
+    found = carry(find("a", "runs"), {"lr": "0.5"}, Resume())
+    run = LocalRun(found.settings, found)
+    run.send(Pause())
+    run.send(Stop(save=False))
+    events = list(run.events())
+    assert events[-1].reason == "stopped" and not [event for event in events if isinstance(event, BatchTrained)]
+    assert before == (Path("runs/a/run.toml").read_bytes(), Path("runs/a/checkpoints/last.pt").read_bytes())
 
 
 def test_a_run_that_is_held_is_not_carried_on(capsys: pytest.CaptureFixture[str]) -> None:

@@ -171,7 +171,8 @@ def test_a_disk_that_fills_up_while_the_data_is_loaded_does_not_stop_training(
         events.append(event)
         if isinstance(event, Preparing) and event.what == "model":
             monkeypatch.setattr(os, "replace", no_space)
-    assert (events[-1].reason, len([e for e in events if isinstance(e, BatchTrained)])) == ("finished", 8)
+    assert (events[-1].reason, events[-1].exit_code) == ("failed", 6), "its last checkpoint could not be saved"
+    assert len([event for event in events if isinstance(event, BatchTrained)]) == 8
 
 
 def test_a_journal_that_cannot_be_written_is_told_once_and_is_whole_when_there_is_room_again(

@@ -24,6 +24,12 @@ from tui_trainer.training.loop import fit
 CPU = torch.device("cpu")
 
 
+@pytest.fixture(autouse=True)
+def no_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside other busy programs a worker may take long to start: here that is not told of."""
+    monkeypatch.setattr(batches, "LOOK", 60.0)
+
+
 def images(examples: int = 100, channels: int = 1, side: int = 16) -> Images:
     """Different random images with their own number as label."""
     pixels = torch.randint(1, 256, (examples, channels, side, side), generator=torch.Generator().manual_seed(0))

@@ -111,7 +111,8 @@ class Course:
         self._last_packed: bytes | None = None
         self._made_again = False
         self._saved_at = time.monotonic()
-        self._reported_at = -1
+        self.reported_at = -1
+        """The step of the last report."""
 
     def _to_measure(self, images: Images) -> Batches:
         """A split in its own order, in large batches."""
@@ -192,7 +193,7 @@ class Course:
         return now - self.watch.mark >= min(2.5, max(0.2, (now - self.watch.began) / 1000))
 
     def is_reported(self) -> bool:
-        return self._reported_at == self.steps or self.meter.examples == 0
+        return self.reported_at == self.steps or self.meter.examples == 0
 
     def report(self) -> BatchTrained:
         """The batches since the last report, as an event. Waits for the device.
@@ -225,7 +226,7 @@ class Course:
                 f"the loss leapt to {fixed(loss)} at step {self.steps:,}, usual was {fixed(usual)}; "
                 "a lower lr or clip_grad 1 may calm it"
             )
-        watch.waited, watch.mark, self._reported_at = 0.0, time.monotonic(), self.steps
+        watch.waited, watch.mark, self.reported_at = 0.0, time.monotonic(), self.steps
         return event
 
     def started(self) -> RunStarted:

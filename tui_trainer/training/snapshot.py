@@ -115,6 +115,7 @@ def _restore(course: "Course", saved: Checkpoint, weights: dict[str, Tensor]) ->
     course.skipped = {(int(epoch), int(batch)) for epoch, batch in saved["skipped"]}
     course.meter.load_state_dict(saved["meter"])
     course.watch.load_state_dict(saved["watch"])
+    course.reported_at = course.steps  # there is nothing new to report before the next step
     course.over, course.ends_epoch = course.reaches_limit(), False
     course.done = bool(saved["done"]) or course.over
     rng = saved["rng"]

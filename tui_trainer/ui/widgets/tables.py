@@ -127,7 +127,7 @@ class ConfusionTable(Panel):
             text = str(count) if layout.counts else f"{100 * share:.0f}"
             if count == 0 or (not layout.counts and share < 0.005):
                 text = "·"
-            parts.append((f"{text:>{cell - 1}} ", shade(share, right=column == index)))
+            parts.append((f"{text:>{cell - 1}} "[: max(cell, len(text))], shade(share, right=column == index)))
         pieces = [Content.assemble(*parts)]
         if layout.recall:
             right = row[index] / total if total else 0.0
