@@ -234,7 +234,7 @@ def test_a_pipe_is_told_where_the_run_is_after_some_quiet(
 ) -> None:
     start = told_by("x")[1]
     reports: list[Event] = [batch(1), batch(2), batch(3)]
-    assert "batch" not in shown(Story([start, *reports]), capsys)[0]
+    assert "batch 1/9" not in shown(Story([start, *reports]), capsys)[0]
     monkeypatch.setattr(headless, "QUIET", 0.0)
     out, _ = shown(Story([start, *reports]), capsys)
     assert [line.split("  ")[1] for line in out.splitlines() if line.startswith("epoch 1/5")] == [
