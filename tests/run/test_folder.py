@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.scale import many
 from tui_trainer.errors import FolderError, LockedError, UsageError
 from tui_trainer.run.folder import RunFolder, find, provenance
 from tui_trainer.settings import Settings, to_plain
@@ -184,6 +186,88 @@ def test_a_run_held_by_another_process_is_refused_with_its_pid(hold: Callable[[R
         assert folder.is_held()
         assert json.loads((folder.path / "lock").read_text())["pid"] == os.getpid()
     assert not folder.is_held()
+
+
+def test_a_lock_is_not_kept_by_a_worker_of_a_killed_run() -> None:
+    folder = RunFolder.create(Settings())
+    reads, writes = os.pipe()
+    trainer = os.fork()
+    if trainer == 0:
+        with folder.lock():
+            worker = os.fork()  # as a DataLoader does
+            if worker == 0:
+                os.write(writes, str(os.getpid()).encode())
+            time.sleep(60)
+        os._exit(0)
+    worker = int(os.read(reads, 20))
+    assert folder.is_held()
+    os.kill(trainer, signal.SIGKILL)
+    os.waitpid(trainer, 0)
+    try:
+        os.kill(worker, 0)
+        assert not folder.is_held()
+        with folder.lock():
+            pass
+    finally:
+        os.kill(worker, signal.SIGKILL)
+    os.close(reads)
+    os.close(writes)
+
+
+def test_one_of_many_that_start_at_once_gets_the_lock() -> None:
+    folder = RunFolder.create(Settings())
+    for starts in range(2, 2 + many(6, 200)):
+        begin, begun = os.pipe()
+        children = []
+        for _ in range(starts % 12 + 2):
+            child = os.fork()
+            if child == 0:
+                code = 1
+                try:
+                    os.read(begin, 1)
+                    with folder.lock():
+                        time.sleep(0.3)
+                    code = 0
+                except LockedError:
+                    code = 7
+                finally:
+                    os._exit(code)
+            children.append(child)
+        os.write(begun, b"x" * len(children))
+        codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+        assert sorted(codes) == [0] + [7] * (len(codes) - 1)
+        os.close(begin)
+        os.close(begun)
+
+
+def test_a_run_that_another_host_keeps_alive_is_refused_until_its_sign_of_life_is_old() -> None:
+    folder = RunFolder.create(Settings())
+    lock = folder.path / "lock"
+    lock.write_text(json.dumps({"pid": 1, "host": "elsewhere", "since": 0}))
+    with pytest.raises(LockedError, match="process 1 on elsewhere"), folder.lock():
+        pass
+    os.utime(lock, (time.time() - 130, time.time() - 130))
+    with folder.lock():
+        folder.say_alive()
+    assert lock.read_bytes() == b"", "another host need not wait for a run that ended well"
+
+
+def make_link(path: Path) -> None:
+    real = path.with_name("real")
+    path.rename(real)
+    path.symlink_to(real)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [make_link, lambda path: path.chmod(0o777), lambda path: path.chmod(0o720)],
+    ids=["a link", "writable by all", "writable by a group"],
+)
+def test_a_foreign_folder_is_not_trained_in(spoil: Callable[[Path], None]) -> None:
+    folder = RunFolder.create(Settings())
+    spoil(folder.path)
+    with pytest.raises(FolderError, match="nothing was trained there"), folder.lock():
+        pass
 
 
 def test_a_run_is_let_go_when_its_training_fails() -> None:

@@ -81,8 +81,7 @@ def show_run(still: Callable[[float], None]) -> Show:
         run = ReplayedRun(events)
         app = TrainerApp(resolve([]), recorded=run)  # straight away: to build the form first takes most of the time
         async with app.run_test(size=size) as pilot:
-            screen = app.screen
-            assert isinstance(screen, RunScreen)
+            screen = next(screen for screen in app.screen_stack if isinstance(screen, RunScreen))
             view = Shown(pilot, screen, run)
             await pilot.pause()
             while screen.feed.given < len(events):

@@ -217,6 +217,7 @@ class Loader(Batches):
         """`patience` is how many seconds a batch may take, when workers fetch it."""
         super().__init__(images, order, device, **options)
         self._patience = patience
+        self._last_label = int(images.labels.max())
         look = min(LOOK, patience)
         self._look = look
         context = None if mp_context == "auto" or not workers else mp_context
@@ -254,8 +255,26 @@ class Loader(Batches):
                 else:
                     break
             waited = 0.0
+            self._check(images, y, len(indices), number)
             X = self._inputs(images.to(self._device, non_blocking=True), indices)
             yield X, y.to(self._device, non_blocking=True)
+
+    def _check(self, images: Tensor, y: Tensor, examples: int, number: int) -> None:
+        """On a GPU a label out of range would end the process without a word.
+
+        Raises:
+            DataError: a batch is not like the data it should be of.
+        """
+        wanted = (examples, *self._images.images.shape[1:])
+        reason = ""
+        if images.shape != wanted:
+            reason = f"its images are {tuple(images.shape)}, not {wanted}"
+        elif y.shape != (examples,) or y.dtype != torch.int64:
+            reason = f"its labels are {tuple(y.shape)} of {y.dtype}, not {examples} whole numbers"
+        elif not 0 <= int(y.min()) <= int(y.max()) <= self._last_label:
+            reason = f"its labels go from {int(y.min())} to {int(y.max())}, not from 0 to {self._last_label}"
+        if reason:
+            raise DataError(f"Batch {number:,} does not fit: {reason}. What was saved before is kept.")
 
     def _fault(self, error: Exception, number: int) -> DataError:
         """What kept a batch from coming, for people."""

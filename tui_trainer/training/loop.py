@@ -257,7 +257,7 @@ def wait_for_room(course: Course) -> Iterator[Happening]:
             f"{course.failed_saves} saves in a row failed: {course.why_not_saved}. What was saved before is kept.\n"
             f"Make room or mend the folder, then carry on with: tui-trainer resume {course.run_name}"
         )
-    yield from ask(course, RunPaused(why="disk", text=f"nothing can be saved: {course.why_not_saved}"))
+    yield from ask(course, RunPaused(why="disk", text=f"Nothing can be saved: {course.why_not_saved}"))
     course.failed_saves = 0
     yield from course.save_now()
 

@@ -1,0 +1,180 @@
+"""Takes out one protection at a time and shows that the tests notice: a protection that no test misses gets lost.
+
+python -m tests.faults.guard            all of them, a few seconds each
+python -m tests.faults.guard lock crc   some of them
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Protection:
+    """A few words of the program, what stands in their place when they are taken out, and the tests that must fail."""
+
+    file: str
+    words: str
+    instead: str
+    tests: str
+
+
+DISK, FOLDER, READING = "run/disk.py", "run/folder.py", "training/reading.py"
+STEP, COURSE, SNAPSHOT, LOOP = "training/optim.py", "training/course.py", "training/snapshot.py", "training/loop.py"
+
+PROTECTIONS = {
+    "sync of the file": Protection(DISK, "            DISK.sync(fd)\n", "", "tests/faults/test_disk.py -k sync"),
+    "sync of the folder": Protection(DISK, "DISK.sync(folder)", "pass", "tests/faults/test_disk.py -k sync"),
+    "replace": Protection(
+        DISK,
+        "        DISK.replace(new, path)\n",
+        "        path.write_bytes(content)\n",
+        "tests/faults/test_disk.py -k killed",
+    ),
+    "prev": Protection(DISK, "if keep and path.exists():", "if False:", "tests/faults/test_disk.py -k second_names"),
+    "owner only": Protection(DISK, "0o600", "0o644", "tests/training/test_checkpoint.py -k owner"),
+    "crc": Protection(
+        READING, "damaged = archive.testzip()", "damaged = None", "tests/faults/test_reading.py -k flipped"
+    ),
+    "weights only": Protection(READING, "weights_only=True", "weights_only=False", "tests/faults/test_reading.py"),
+    "nothing but known names": Protection(
+        READING, "if name := _foreign(program):", "if False:", "tests/faults/test_reading.py -k sentence"
+    ),
+    "stored parts only": Protection(
+        READING, "any(entry.compress_type or", "any(False and entry.compress_type or", "tests/faults/test_reading.py"
+    ),
+    "plain file": Protection(READING, "not stat.S_ISREG(status.st_mode)", "False", "tests/faults/test_reading.py"),
+    "lock": Protection(FOLDER, "fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_UN", "tests/run/test_folder.py -k lock"),
+    "lock is not for workers": Protection(
+        FOLDER, "os.register_at_fork(after_in_child=_let_go)", "", "tests/run/test_folder.py -k worker"
+    ),
+    "foreign folder": Protection(FOLDER, "        self._refuse_foreign()\n", "", "tests/run/test_folder.py -k foreign"),
+    "loss is looked at": Protection(
+        STEP, "        if not math.isfinite(value):", "        if False:", "tests/faults/test_numbers.py -k poisoned"
+    ),
+    "gradient is looked at": Protection(
+        STEP, "if not math.isfinite(gradient.sum().item()):", "if False:", "tests/faults/test_numbers.py -k poisoned"
+    ),
+    "NaN is never better": Protection(
+        COURSE,
+        "    if not math.isfinite(value):\n        return False\n",
+        "",
+        "tests/training/test_features.py -k finite",
+    ),
+    "weights are looked at": Protection(
+        SNAPSHOT, "if name := first_not_finite(weights):", "if False:", "tests/faults/test_numbers.py -k weights"
+    ),
+    "last comes last": Protection(
+        COURSE,
+        "        if is_best:",
+        '        yield from self._save(packed, "last.pt", "last")\n        if is_best:',
+        "tests/training/test_features.py -k checkpoints_then",
+    ),
+    "random numbers": Protection(
+        SNAPSHOT, '    torch.set_rng_state(rng["torch"])\n', "", "tests/training/test_resume.py -k dropout"
+    ),
+    "place in the epoch": Protection(
+        COURSE,
+        "self.epoch, self.batch\n        batches",
+        "self.epoch, 0\n        batches",
+        "tests/training/test_resume.py",
+    ),
+    "gradients of a group": Protection(
+        SNAPSHOT,
+        'step.resume(saved["gradients"])',
+        "step.resume(None)",
+        "tests/training/test_resume.py -k accumulation",
+    ),
+    "saves are made up for": Protection(
+        LOOP, "            yield from make_up_for_failed_saves(course)\n", "", "tests/faults/test_disk.py -k full"
+    ),
+    "torn line": Protection(
+        "run/journal.py", 'self._waiting.append(b"\\n")', "pass", "tests/cli/test_resume.py -k torn"
+    ),
+    "text is cleaned": Protection(
+        "text.py",
+        "if unicodedata.category(ch) in _HIDDEN else ch",
+        "if False else ch",
+        "tests/cli/test_hostile_text.py",
+    ),
+    "hang-up": Protection(
+        "ui/app.py",
+        "signal.signal(signal.SIGHUP, hang_up)",
+        "signal.getsignal(signal.SIGHUP)",
+        "tests/pty/test_terminal.py -k closed",
+    ),
+    "hang-up without a screen": Protection(
+        "headless.py", "numbers.append(signal.SIGHUP)", "pass", "tests/cli/test_exit_codes.py -k 129"
+    ),
+    "grace": Protection(
+        "signals.py", "if number == signal.SIGTERM:", "if False:", "tests/faults/test_signals.py -k grace"
+    ),
+    "patience with data": Protection(
+        "training/batches.py", "if waited >= self._patience:", "if False:", "tests/faults/test_data.py -k hangs"
+    ),
+}
+
+
+def noticed(protection: Protection, copy: Path) -> bool:
+    """Whether the tests fail without it; they run against a copy of the program."""
+    path = copy / "tui_trainer" / protection.file
+    text = path.read_text()
+    if text.count(protection.words) != 1:
+        raise SystemExit(f"{protection.file} holds {protection.words!r} {text.count(protection.words)} times, not once")
+    path.write_text(text.replace(protection.words, protection.instead))
+    try:
+        return not passes(protection.tests, copy)
+    finally:
+        path.write_text(text)
+
+
+def passes(tests: str, copy: Path) -> bool:
+    """Whether these tests pass against the copy."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests.split()]
+    here = os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+    try:
+        ended = subprocess.run(command, cwd=copy, env=here, capture_output=True, text=True, timeout=300, check=False)
+    except subprocess.TimeoutExpired:
+        return False
+    if ended.returncode not in (0, 1):
+        raise SystemExit(f"{tests} did not run:\n{ended.stdout[-2000:]}{ended.stderr[-2000:]}")
+    return ended.returncode == 0
+
+
+def main(names: list[str]) -> int:
+    unnoticed = []
+    chosen = {n: p for n, p in PROTECTIONS.items() if not names or any(word in n for word in names)}
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for part in ("tui_trainer", "tests", "pyproject.toml", "README.md", "scripts"):
+            source = ROOT / part
+            if source.is_dir():
+                shutil.copytree(source, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, copy / part)
+        for name, protection in chosen.items():
+            began = time.monotonic()
+            seen = noticed(protection, copy)
+            print(
+                f"{'noticed' if seen else 'NOT NOTICED':<12} {name:<26} {time.monotonic() - began:5.1f} s", flush=True
+            )
+            if not seen:
+                unnoticed.append(name)
+        print("the same tests without any change:", flush=True)
+        for tests in sorted({p.tests for p in chosen.values()}):
+            if not passes(tests, copy):
+                print(f"FAILS        {tests}", flush=True)
+                unnoticed.append(tests)
+    print(f"{len(chosen) - len(unnoticed)} of {len(chosen)} protections are guarded")
+    return 1 if unnoticed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,108 @@
+"""A signal is answered in time, whatever the disk does, and time in which a process is stopped counts for nothing."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.program import ENDLESS, LIMIT, started
+from tests.pty.terminal import Journal, until
+from tui_trainer.run.events import BatchTrained, CheckpointSaved, EpochEnded
+from tui_trainer.training import reading
+from tui_trainer.training.meter import Watch
+
+pytestmark = pytest.mark.xdist_group("processes")  # one after another, in one worker
+SLOW_DISK = """
+import sys, time
+from tui_trainer import cli, signals
+from tui_trainer.run import disk
+signals.GRACE = 2.0
+class Slow(disk.Disk):
+    saved = 0
+    def sync(self, fd):
+        Slow.saved += 1
+        time.sleep(0 if Slow.saved < 20 else 600)
+disk.DISK = Slow()
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def test_a_save_that_takes_longer_than_the_grace_is_given_up_and_the_one_before_is_whole(tmp_path: Path) -> None:
+    words = [*ENDLESS, "--limit-train-batches", "3", "--batch-size", "8"]
+    with started(tmp_path, words, [sys.executable, "-c", SLOW_DISK]) as process:
+        journal = Journal(tmp_path)
+        journal.wait_for(CheckpointSaved, 4)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(LIMIT) == 143
+    assert reading.load(journal.last)["step"] >= journal.of(CheckpointSaved)[-1].step
+
+
+def test_time_in_which_the_process_was_stopped_is_left_out(tmp_path: Path) -> None:
+    with started(tmp_path, [*ENDLESS, "--model", "cnn", "--limit-train-batches", "8"]) as process:
+        journal = Journal(tmp_path)
+        journal.wait_for(EpochEnded, 2)
+        usual = max(event.seconds for event in journal.of(EpochEnded))
+        os.kill(process.pid, signal.SIGSTOP)
+        seen = len(journal.of(EpochEnded))
+        with pytest.raises(AssertionError):  # nothing happens now, for as long as three epochs take and some seconds
+            until_briefly(lambda: len(journal.of(EpochEnded)) > seen + 1, 2 + 3 * usual)
+        os.kill(process.pid, signal.SIGCONT)
+        journal.wait_for(EpochEnded, seen + 3)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(LIMIT) == 143
+    after = journal.of(EpochEnded)[seen : seen + 2]
+    assert max(event.seconds for event in after) < 2 + 3 * usual
+    assert min(event.examples_per_second for event in journal.of(BatchTrained)[-5:]) > 0
+
+
+def until_briefly(true: object, seconds: float) -> None:
+    import tests.pty.terminal as terminal
+
+    patience, terminal.PATIENCE = terminal.PATIENCE, seconds
+    try:
+        until(true, lambda: "something that must not happen")  # type: ignore[arg-type]
+    finally:
+        terminal.PATIENCE = patience
+
+
+def test_a_stop_counts_towards_neither_epoch_nor_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("tui_trainer.training.meter.time.monotonic", lambda: now)
+    watch = Watch()
+    for seconds in (1, 1, 60):  # the process is stopped during the third batch
+        now += seconds
+        watch.tick()
+    watch.leave_out_stop()
+    assert (watch.epoch_seconds(), now - watch.mark, watch.elapsed()) == (2, 2, 62)
+
+
+def test_no_clock_that_is_set_changes_a_duration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import time
+
+    from tui_trainer.run.commands import Inbox
+    from tui_trainer.run.events import RunEnded
+    from tui_trainer.run.state import RunState
+    from tui_trainer.settings import Settings
+    from tui_trainer.training.loop import fit
+
+    real, calls = time.time, 0
+
+    def jumping() -> float:
+        nonlocal calls
+        calls += 1
+        return real() + (-86_400.0 if calls % 2 else 86_400.0)
+
+    monkeypatch.setattr(time, "time", jumping)
+    state = RunState()
+    tiny = Settings(dataset="fashion-mnist-mini", epochs=2, limit_train_batches=8, log_interval=1, seed=0, device="cpu")
+    for event in fit(tiny, Inbox(), tmp_path):
+        state.apply(event)
+        left = state.seconds_left()
+        assert all(value is None or 0 <= value < 3600 for value in left)
+        if isinstance(event, EpochEnded | RunEnded | CheckpointSaved):
+            assert 0 <= event.seconds < 60
+        if isinstance(event, BatchTrained):
+            assert 0 <= event.elapsed < 60 and event.examples_per_second > 0
+    assert state.status == "finished"
