@@ -48,7 +48,10 @@ PROTECTIONS = {
         READING, "if name := _foreign(program):", "if False:", "tests/faults/test_reading.py -k sentence"
     ),
     "stored parts only": Protection(
-        READING, "any(entry.compress_type or", "any(False and entry.compress_type or", "tests/faults/test_reading.py"
+        READING,
+        "    if (\n        any(entry.compress_type",
+        "    if False and (\n        any(entry.compress_type",
+        "tests/faults/test_reading.py",
     ),
     "plain file": Protection(READING, "not stat.S_ISREG(status.st_mode)", "False", "tests/faults/test_reading.py"),
     "lock": Protection(FOLDER, "fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_UN", "tests/run/test_folder.py -k lock"),
@@ -96,7 +99,7 @@ PROTECTIONS = {
         LOOP, "            yield from make_up_for_failed_saves(course)\n", "", "tests/faults/test_disk.py -k full"
     ),
     "torn line": Protection(
-        "run/journal.py", 'self._waiting.append(b"\\n")', "pass", "tests/cli/test_resume.py -k torn"
+        "run/journal.py", "if size and os.pread", "if False and os.pread", "tests/cli/test_resume.py -k torn"
     ),
     "text is cleaned": Protection(
         "text.py",

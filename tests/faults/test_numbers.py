@@ -100,6 +100,7 @@ def test_whichever_step_is_poisoned_its_weights_are_those_of_the_step_before(
         events = list(fit(settings, Inbox(), folder))
         ended = events[-1]
         assert isinstance(ended, RunEnded) and (ended.reason, ended.exit_code) == ("diverged", 8)
+        assert ended.error.startswith("The gradient" if what == "gradient" else "The loss")
         assert f"batch {step} of 100" in ended.error and "The step was not taken" in ended.error
         assert steps(events) == list(range(1, step))
         assert_finite(folder)

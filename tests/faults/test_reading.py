@@ -84,6 +84,19 @@ def test_what_is_no_whole_checkpoint_gets_its_sentence_and_never_runs(tmp_path: 
     assert refused.value.exit_code == 5 and os.listdir(tmp_path) == ["last.pt"]
 
 
+def test_torch_itself_is_asked_for_plain_numbers_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    real = torch.load
+
+    def load_noted(*words: object, **more: object) -> object:
+        asked.append(more.get("weights_only"))
+        return real(*words, **more)
+
+    monkeypatch.setattr(torch, "load", load_noted)
+    unpack(WHOLE, "last.pt")
+    assert asked == [True]
+
+
 @pytest.mark.parametrize("payload", [corpus.MakesFolder, corpus.Evaluates])
 def test_the_corpus_is_not_harmless_to_the_careless(payload: type) -> None:
     pickle.loads(pickle.dumps(payload()))

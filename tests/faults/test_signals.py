@@ -15,15 +15,13 @@ from tui_trainer.training.meter import Watch
 
 pytestmark = pytest.mark.xdist_group("processes")  # one after another, in one worker
 SLOW_DISK = """
-import sys, time
+import os, sys, time
 from tui_trainer import cli, signals
 from tui_trainer.run import disk
 signals.GRACE = 2.0
 class Slow(disk.Disk):
-    saved = 0
     def sync(self, fd):
-        Slow.saved += 1
-        time.sleep(0 if Slow.saved < 20 else 600)
+        time.sleep(600 if os.path.exists("slow") else 0)
 disk.DISK = Slow()
 sys.exit(cli.main(sys.argv[1:]))
 """
@@ -34,6 +32,7 @@ def test_a_save_that_takes_longer_than_the_grace_is_given_up_and_the_one_before_
     with started(tmp_path, words, [sys.executable, "-c", SLOW_DISK]) as process:
         journal = Journal(tmp_path)
         journal.wait_for(CheckpointSaved, 4)
+        (tmp_path / "slow").touch()
         process.send_signal(signal.SIGTERM)
         assert process.wait(LIMIT) == 143
     assert reading.load(journal.last)["step"] >= journal.of(CheckpointSaved)[-1].step

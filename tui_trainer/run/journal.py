@@ -22,9 +22,8 @@ class Journal:
         self._waiting: list[bytes] = []
         size = os.fstat(self._fd).st_size
         if size and os.pread(self._fd, 1, size - 1) != b"\n":
-            self._waiting.append(
-                b"\n"
-            )  # a run that was killed while it wrote: what is left of that line is passed over
+            # A run that was killed while it wrote: what is left of that line is passed over.
+            self._waiting.append(b"\n")
 
     def append(self, event: Event) -> Warned | None:
         """Write one event; the answer is a warning when that began to fail."""
