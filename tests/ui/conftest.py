@@ -48,9 +48,11 @@ class Shown:
         """Wait until everything that was asked for is drawn."""
         for _ in range(4):
             await self.pilot.pause()
-        if isinstance(self.app.screen, RunScreen):
-            self.app.screen.draw_all()
-        await self.pilot.pause()
+        screen = self.screen or self.app.screen  # beneath a question it is seen too
+        if isinstance(screen, RunScreen):
+            screen.draw_all()
+        for _ in range(2):
+            await self.pilot.pause()
 
 
 @pytest.fixture
