@@ -1,0 +1,68 @@
+"""Terminals closed, or frozen and then closed, and signals, over and over: training goes on, or ends in order."""
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.faults.scale import many
+from tests.pty.terminal import Program
+from tests.pty.test_terminal import training
+from tui_trainer.run.events import BatchTrained, CheckpointSaved, RunEnded
+from tui_trainer.training import reading
+
+pytestmark = pytest.mark.xdist_group("processes")  # one after another, in one worker
+AT_ONCE = many(2, 5)
+ROUNDS = range(many(1, 20))
+BRIEF = ["--limit-train-batches", "200"]
+
+
+def busy(pid: int, thread: int) -> float:
+    """Seconds of processor time that a thread has used."""
+    fields = Path(f"/proc/{pid}/task/{thread}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def rest_of(program: Program) -> float:
+    """The share of a core that the thread of the screen, which has nothing to show any more, takes over two seconds."""
+    before, began = busy(program.pid, program.pid), time.monotonic()
+    time.sleep(2)
+    return (busy(program.pid, program.pid) - before) / (time.monotonic() - began)
+
+
+@pytest.mark.parametrize("round_", ROUNDS)
+@pytest.mark.parametrize("frozen", [False, True], ids=["closed", "frozen, then closed"])
+def test_training_goes_on_without_its_terminal_and_the_rest_is_idle(frozen: bool, round_: int, tmp_path: Path) -> None:
+    chance = random.Random(round_)
+    with training([tmp_path / str(number) for number in range(AT_ONCE)], *BRIEF) as programs:
+        for program in programs:
+            if frozen:
+                program.freeze()
+            time.sleep(chance.uniform(0, 0.5))
+            program.close_terminal()
+        for program in programs:
+            program.journal.goes_on(50)
+            assert rest_of(program) < 0.05
+
+
+@pytest.mark.parametrize("round_", ROUNDS)
+def test_sigterm_ends_143_with_a_whole_new_checkpoint_and_the_terminal_put_back(round_: int, tmp_path: Path) -> None:
+    chance = random.Random(round_)
+    with training([tmp_path / str(number) for number in range(AT_ONCE)], *BRIEF) as programs:
+        for number, program in enumerate(programs):
+            frozen = number == AT_ONCE - 1
+            if frozen:
+                program.freeze()
+            time.sleep(chance.uniform(0, 0.5))
+            began, step = time.monotonic(), program.journal.step
+            program.signal(signal.SIGTERM)
+            assert program.wait() == 143 and time.monotonic() - began < 25
+            *_, saved, ended = program.journal.events()
+            assert isinstance(ended, RunEnded) and isinstance(saved, CheckpointSaved)
+            assert reading.load(program.journal.last)["step"] == saved.step >= step
+            assert saved.step == program.journal.of(BatchTrained)[-1].step
+            assert program.modes == program.modes_before
+            assert frozen or program.put_the_terminal_back()
