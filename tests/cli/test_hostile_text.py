@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from tests.cli.program import hidden
+from tests.faults.scale import many
 from tui_trainer import headless
 from tui_trainer.run.commands import Command
 from tui_trainer.run.events import (
@@ -191,7 +192,7 @@ def test_json_gives_hostile_text_back_unchanged_and_is_itself_plain_ascii(
 
 
 @hypothesis.given(st.text(max_size=300))
-@hypothesis.settings(derandomize=True, database=None, deadline=None, max_examples=1000)
+@hypothesis.settings(derandomize=True, database=None, deadline=None, max_examples=many(1000, 10_000))
 def test_clean_leaves_nothing_hidden_and_keeps_to_its_limit(text: str) -> None:
     assert hidden(clean(text), allowed="") == set()
     assert len(clean(text)) <= LONGEST
@@ -201,7 +202,7 @@ def test_clean_leaves_nothing_hidden_and_keeps_to_its_limit(text: str) -> None:
 
 
 @hypothesis.given(st.text(min_size=1, max_size=60))
-@hypothesis.settings(derandomize=True, database=None, deadline=None, max_examples=300)
+@hypothesis.settings(derandomize=True, database=None, deadline=None, max_examples=many(300, 10_000))
 def test_any_warning_is_one_line_on_stderr(text: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "stdout", io.StringIO())

@@ -121,7 +121,9 @@ def told(started: RunStarted, folder: RunFolder | None = None) -> list[str]:
             f", best so far (epoch {started.best_epoch}, loss {fixed(started.best_loss)}, "
             f"accuracy {percent(started.best_accuracy)})"
         )
-    lines.append(f"restored  weights, {s['optimizer']} state, random numbers, place in the epoch, patience{best}")
+    lines.append(
+        f"restored  weights, {clean(s['optimizer'], 20)} state, random numbers, place in the epoch, patience{best}"
+    )
     if started.changed:
         wide = max(len(name) for name, _, _ in started.changed)
         lines += [

@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Button, Input, Static
 
-from tui_trainer.text import clean, number
+from tui_trainer.text import clean, clean_lines, number
 from tui_trainer.ui.widgets.keys import bindings_of, key_name
 from tui_trainer.ui.widgets.panel import MUTED
 
@@ -32,7 +32,7 @@ class Ask(ModalScreen[str | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="box"):
-            yield Static(Content(self._question))
+            yield Static(Content(clean_lines(self._question)))
             with Vertical(classes="buttons"):
                 for value, words in self._answers.items():
                     yield Button(Content(f"{value[0]}  {words}"), id=value, compact=True)

@@ -86,7 +86,9 @@ class Identity(Clocked):
 
     def draw(self, state: RunState, width: int, height: int) -> Content:
         used = state.settings
-        word, style = (f"… {self.asked}", "$warning") if self.asked else STATUS.get(state.status, (state.status, ""))
+        word, style = (
+            (f"… {self.asked}", "$warning") if self.asked else STATUS.get(state.status, (clean(state.status, 20), ""))
+        )
         names = [str(used.get("model", "")), str(used.get("dataset", ""))]
         names += [f"{used.get('optimizer', '')} {number(state.lr, 3)}", state.device.split(",")[0]]
         best = f"best {percent(state.best.accuracy)} @ {state.best.epoch}" if state.best else ""

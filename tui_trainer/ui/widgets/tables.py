@@ -238,7 +238,9 @@ class CheckpointLog(ListPanel):
         where = f"epoch {row.epoch}"
         score = f"loss {fixed(row.score)}" if row.score is not None else f"step {row.step:,}"
         when = time.strftime("%H:%M:%S", time.localtime(row.at)) if state.is_over else ago(time.time() - row.at)
-        text = f"{'★' if row.kind == 'best' else ' '} {row.kind:<5} {where:<9} {score:<12} {size(row.bytes):>8}"
+        text = (
+            f"{'★' if row.kind == 'best' else ' '} {clean(row.kind, 8):<5} {where:<9} {score:<12} {size(row.bytes):>8}"
+        )
         tail = f"  {clean(row.path, 60)}  {when}"
         text += tail if len(text) + len(tail) <= width else f"  {clean(row.path, 60).split('/')[-1]}"
         return [Content.styled(text[:width], "bold $success" if row.kind == "best" else "")]
