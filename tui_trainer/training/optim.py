@@ -22,6 +22,11 @@ from tui_trainer.training.tape import Calls, Tape
 LEAST_SCALE = 2.0**-6
 """fp16's loss scale begins at 2^16 and is halved at each step that is left out: 22 in a row, or nearly so."""
 
+FEW = 8192
+"""Numbers of a gradient that are looked at in each step."""
+LOOK_AT_ALL = 8
+"""Steps from one look at all gradients to the next."""
+
 SIXTEEN_BITS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 """The types of mixed precision by the words of the setting `amp`."""
 
@@ -279,7 +284,11 @@ class Step:
         return value
 
     def _look_at_gradients(self) -> None:
-        """The same for the gradients, which can be bad though the loss is not. A scaler has its own answer to them."""
+        """The same for the gradients, which can be bad though the loss is not. A scaler has its own answer to them.
+
+        What is bad on the way back is bad in every layer before: the biases, whose gradients are few numbers, tell it at
+        once. To add up the large ones takes a twentieth of a small model's step, and so it is done now and then.
+        """
         if self.scaler is not None:
             return
         gradients = [p.grad for p in self._parameters if p.grad is not None]
@@ -287,6 +296,9 @@ class Step:
             torch._amp_foreach_non_finite_check_and_unscale_(gradients, self._bad, self._one)
             self._used.add_(1 - self._bad.long())
             return
+        few = [gradient for gradient in gradients if gradient.numel() <= FEW]
+        if few and self._seen % LOOK_AT_ALL:
+            gradients = few
         for gradient in gradients:  # a sum is the cheapest look at every number; one that overflows is as bad
             if not math.isfinite(gradient.sum().item()):
                 self._drop_gradients()
