@@ -286,7 +286,7 @@ class Step:
     def _look_at_gradients(self) -> None:
         """The same for the gradients, which can be bad though the loss is not. A scaler has its own answer to them.
 
-        What is bad on the way back is bad in every layer before: the biases, whose gradients are few numbers, tell it at
+        What is bad on the way back is bad in every layer before: biases, whose gradients are few numbers, tell it at
         once. To add up the large ones takes a twentieth of a small model's step, and so it is done now and then.
         """
         if self.scaler is not None:
