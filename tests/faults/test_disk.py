@@ -18,7 +18,7 @@ from tui_trainer.errors import FolderError
 from tui_trainer.run import commands, disk
 from tui_trainer.run.commands import Command, Inbox
 from tui_trainer.run.disk import Disk, remove_left_over, write_whole
-from tui_trainer.run.events import CheckpointSaved, Event, RunPaused, Warned
+from tui_trainer.run.events import CheckpointSaved, Evaluated, Event, RunPaused, Warned
 from tui_trainer.settings import Settings
 from tui_trainer.training import reading
 from tui_trainer.training.checkpoint import pack
@@ -236,3 +236,23 @@ def test_a_process_killed_while_it_saves_leaves_whole_files_that_are_no_older_th
         assert set(names(folder)) <= {"last.pt", "prev.pt", "best.pt"}
         shutil.rmtree(folder)
     assert told_of > kills / 10, "most were killed before their first save"
+
+
+def test_the_test_is_not_made_with_older_weights_than_it_says(
+    brief: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The better of two epochs is not saved as best.pt; the file of the one before is still there."""
+    real = disk.write_whole
+    wrote: list[str] = []
+
+    def refuse_second_best(content: bytes, path: Path, **more: Any) -> None:
+        wrote.append(path.name)
+        if path.name == "best.pt" and wrote.count("best.pt") == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(content, path, **more)
+
+    monkeypatch.setattr(disk, "write_whole", refuse_second_best)
+    events = list(fit(brief.model_copy(update={"epochs": 2, "monitor": "valid_loss"}), Inbox(), tmp_path))
+    assert wrote.count("best.pt") == 2, "both epochs were the best so far"
+    assert any("the test is left out" in event.text for event in only(Warned, events))
+    assert [event.split for event in only(Evaluated, events)] == ["valid", "valid"]

@@ -438,6 +438,9 @@ class Course:
             saved = reading.unpack(self._best_packed, "the best checkpoint")
         else:
             return None
+        if self.best is not None and saved["step"] != self.best.step:
+            self.warnings.append("best.pt is not of the best epoch, whose save had failed: the test is left out")
+            return None
         model = copy.deepcopy(self.model)
         model.load_state_dict(saved.get("ema_state_dict") or saved["model_state_dict"])
         return model

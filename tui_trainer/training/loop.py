@@ -188,7 +188,7 @@ def ask(course: Course, question: RunPaused) -> Generator[Happening, None, comma
     Raises:
         Stopped: the run should end here.
     """
-    course.paused = True
+    course.paused, since = True, time.monotonic()
     yield question
     while True:
         answer = yield from next_command(course)
@@ -197,6 +197,7 @@ def ask(course: Course, question: RunPaused) -> Generator[Happening, None, comma
                 raise Stopped(answer)
             case commands.Continue() | commands.SkipBatch() | commands.RollBack():
                 course.paused = False
+                course.watch.leave_out(time.monotonic() - since, of_epoch=True)
                 yield RunResumed()
                 return answer
 
