@@ -27,6 +27,8 @@ RUNS = {
     "paused": replay.paused,
     "finished": lambda: replay.events("finished"),
     "failed": lambda: replay.events("failed"),
+    "resume": replay.carried_on,
+    "asks": lambda: replay.asking("diverged", "The loss is not finite (nan) at epoch 4, batch 12 of 422."),
 }
 
 
@@ -57,6 +59,9 @@ async def draw(name: str, size: tuple[int, int], keys: list[str], theme: str | N
             app.feed = screen.feed
             await app.push_screen(screen)
         await settle(pilot)
+        if run is not None:
+            screen.draw_all()  # beneath a question too
+            await settle(pilot)
         for key in keys:
             await pilot.press(key)
         await settle(pilot)

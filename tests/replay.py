@@ -1,11 +1,12 @@
 """Recorded journals as runs: the way to arrange a state without training."""
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tui_trainer.run import journal
 from tui_trainer.run.commands import Command, Inbox, Stop
-from tui_trainer.run.events import Evaluated, Event, RunPaused
+from tui_trainer.run.events import Evaluated, Event, Preparing, RunPaused, RunStarted
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.state import RunState
 
@@ -42,6 +43,35 @@ def training() -> list[Event]:
         return seen == 3
 
     return until("finished", second)
+
+
+def carried_on() -> list[Event]:
+    """A run that is carried on with other settings and waits for a yes."""
+    events = until("finished", lambda event: type(event).__name__ == "EpochEnded")
+    (started,) = (event for event in events if isinstance(event, RunStarted))
+    last = events[-1].at
+    changed = (("epochs", "5", "30"), ("lr", "0.001", "0.0003"), ("scheduler", "none", "cosine"))
+    again = dataclasses.replace(
+        started,
+        at=last + 1,
+        settings=started.settings | {"epochs": 30, "lr": 3e-4, "scheduler": "cosine"},
+        resumed_from="checkpoints/last.pt",
+        epoch=1,
+        batch=next(event.batch for event in reversed(events) if hasattr(event, "batch")),
+        step=next(event.step for event in reversed(events) if hasattr(event, "step")),
+        lr=3e-4,
+        changed=changed,
+        best_epoch=1,
+        best_loss=0.45,
+        best_accuracy=0.83,
+    )
+    return [*events, Preparing(what="checkpoint", at=last + 1), again, RunPaused(at=last + 1)]
+
+
+def asking(why: str, text: str) -> list[Event]:
+    """A run that has come upon something and asks."""
+    events = training()
+    return [*events, RunPaused(at=events[-1].at, why=why, text=text)]
 
 
 class ReplayedRun:

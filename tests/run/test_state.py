@@ -1,11 +1,22 @@
 """What viewers see is their events folded: nothing else, and the same for every viewer."""
 
+import dataclasses
 import math
 
 import pytest
 
+from tests import replay
 from tests.run.examples import EVERY_KIND, ended, epoch_ended, evaluated, folded, saved, started, trained
-from tui_trainer.run.events import LearningRateChanged, Preparing, RunPaused, RunResumed, RunStarted, Warned
+from tui_trainer.run.events import (
+    BatchTrained,
+    EpochEnded,
+    LearningRateChanged,
+    Preparing,
+    RunPaused,
+    RunResumed,
+    RunStarted,
+    Warned,
+)
 from tui_trainer.run.state import ENDINGS, RunState, Series
 
 # --- curves --------------------------------------------------------------------------------------------------------
@@ -312,3 +323,45 @@ def test_the_time_left_falls_as_the_run_goes_on() -> None:
 
 def test_started_is_what_the_examples_say() -> None:
     assert isinstance(started(), RunStarted)
+
+
+# --- carried on ----------------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_is_carried_on_forgets_what_came_after_its_checkpoint() -> None:
+    """Killed at step 12, saved at step 8: steps 9 to 12 are taken again."""
+    events = replay.events("finished")
+    (start,) = (event for event in events if isinstance(event, RunStarted))
+    state = RunState()
+    for event in events[:-1]:
+        state.apply(event)
+    batches = state.batches
+    again = dataclasses.replace(
+        start,
+        resumed_from="checkpoints/last.pt",
+        epoch=2,
+        batch=batches,
+        step=2 * batches,
+        best_epoch=1,
+        best_loss=0.5,
+        best_accuracy=0.8,
+    )
+    state.apply(again)
+    assert (state.epoch, state.batch, state.step) == (2, batches, 2 * batches)
+    assert [row.epoch for row in state.epochs] == [1, 2] and state.test is None
+    for curve in (state.train_curve, state.valid_curve, state.accuracy_curve):
+        assert max(curve.xs) <= 2 * batches
+    assert state.best is not None and (state.best.epoch, state.best.loss) == (1, 0.5)
+    rows = list(state.epochs)
+    state.apply(EpochEnded(epoch=2, train_loss=rows[-1].train_loss, seconds=99.0))
+    assert state.epochs == rows, "its end was told before"
+    assert any("carries on after epoch 2" in row.text for row in state.log)
+
+
+def test_steps_that_are_taken_again_replace_those_before() -> None:
+    state = RunState()
+    batch = next(event for event in replay.events("finished") if isinstance(event, BatchTrained))
+    for step in (1, 2, 3, 4, 3, 4, 5):
+        state.apply(dataclasses.replace(batch, step=step, batch=step, loss=float(10 * step + len(state.recent))))
+    assert state.train_curve.xs == [1, 2, 3, 4, 5]
+    assert state.train_curve.ys == [10, 21, 34, 45, 56]

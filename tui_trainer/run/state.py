@@ -292,8 +292,10 @@ class RunState:
                 confusion=(),
                 seconds=0.0,
             )
-        place = f"epoch {event.epoch}, batch {event.batch:,}" if event.batch else f"epoch {event.epoch}"
-        self._note(event, "info", f"carries on at {place} on {event.device}")
+        place = f"at epoch {event.epoch}, batch {event.batch + 1:,}"
+        if ended == event.epoch:
+            place = f"after epoch {event.epoch}"
+        self._note(event, "info", f"carries on {place}, on {event.device}")
         for name, before, now in event.changed:
             self._note(event, "info", f"{name} {before} → {now}")
 

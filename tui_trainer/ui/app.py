@@ -90,6 +90,10 @@ class TrainerApp(App[None]):
         self.clear_notifications()  # what was wrong on the form is mended
         self.watch_run(RunScreen(LocalRun(settings)))
 
+    @on(RunScreen.CarryOn)
+    def carry_on_with(self, message: RunScreen.CarryOn) -> None:
+        self.carry_on(message.carried)
+
     def carry_on(self, carried: Carried) -> None:
         """Carry a run on. When settings are changed it waits for a yes before its first step."""
         run = LocalRun(carried.settings, carried)

@@ -11,6 +11,7 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Static
 
+from tui_trainer.errors import TrainerError
 from tui_trainer.run import commands
 from tui_trainer.run.commands import Command
 from tui_trainer.run.events import (
@@ -26,6 +27,7 @@ from tui_trainer.run.events import (
     Warned,
 )
 from tui_trainer.run.feed import Feed
+from tui_trainer.run.resume import Carried, Resume, carry
 from tui_trainer.run.runs import Run
 from tui_trainer.run.state import RunState
 from tui_trainer.text import clean, size
@@ -80,6 +82,7 @@ class RunScreen(Screen[None]):
         Binding("y", "log_axis", "Log y", tooltip="Loss axis logarithmic or linear.", id="log_axis"),
         Binding("x", "end_epoch", "End epoch", tooltip="Leave out the rest of this epoch and validate.", id="end"),
         Binding("n", "new_run", "New run", tooltip="Back to the settings form once the run is over.", id="new_run"),
+        Binding("r", "resume", "Resume", tooltip="Carry on from the newest checkpoint, once it is over.", id="resume"),
         Binding("i", "model", "Model", tooltip="The model's layers, shapes and parameters.", id="model", show=False),
         Binding("tab", "next_panel(1)", "Next panel", tooltip="Choose the next panel.", show=False),
         Binding("shift+tab", "next_panel(-1)", "Previous panel", tooltip="Choose the previous panel.", show=False),
@@ -94,6 +97,13 @@ class RunScreen(Screen[None]):
 
     class Happened(Message):
         """Events are waiting in the feed."""
+
+    class CarryOn(Message):
+        """The user wants a run to go on."""
+
+        def __init__(self, carried: Carried) -> None:
+            super().__init__()
+            self.carried = carried
 
     def __init__(self, run: Run, state: RunState | None = None) -> None:
         super().__init__()
@@ -119,7 +129,7 @@ class RunScreen(Screen[None]):
         yield Identity(id="identity")
         yield Progress(id="progress")
         yield Now(id="now")
-        yield Trouble(id="trouble")
+        yield Trouble(self.run_.folder.path.name if self.run_.folder else "", id="trouble")
         yield Tabs(id="tabs")
         with Grid(id="panels"):
             yield LossChart(1, id="loss")
@@ -316,6 +326,10 @@ class RunScreen(Screen[None]):
             return "This epoch is being validated already."
         if action == "new_run" and not self.state.is_over:
             return "The run is not over: stop it first (s)."
+        if action == "resume" and not self.state.is_over:
+            return "The run is not over: there is nothing to carry on."
+        if action == "resume" and self.run_.folder is None:
+            return "The run has no folder to carry on in."
         if action == "model" and not self.state.layers:
             return "The model is not built yet."
         return None
@@ -325,7 +339,7 @@ class RunScreen(Screen[None]):
         shown = [binding for binding in bindings_of(self) if binding.show]
         if self.state.is_over:
             return sorted(shown, key=lambda binding: self.why_not(binding.action) is not None)
-        return [binding for binding in shown if binding.action != "new_run"]
+        return [binding for binding in shown if binding.action not in ("new_run", "resume")]
 
     def label_of(self, binding: Binding) -> str:
         """The label of a key, which follows what it would do."""
@@ -460,6 +474,21 @@ class RunScreen(Screen[None]):
             self.say(reason, "warning")
             return
         self.dismiss(None)
+
+    def action_resume(self) -> None:
+        if reason := self.why_not("resume"):
+            self.say(reason, "warning")
+            return
+        assert self.run_.folder is not None
+        try:
+            carried = carry(self.run_.folder, {}, Resume())
+        except TrainerError as error:
+            self.say(str(error), "warning")
+            return
+        if carried.nothing_to_do:
+            self.say(carried.nothing_to_do)
+            return
+        self.post_message(self.CarryOn(carried))
 
     def action_help(self) -> None:
         self.app.push_screen(Help(self))

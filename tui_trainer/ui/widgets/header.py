@@ -237,16 +237,20 @@ class Trouble(View):
     }
     """
 
+    def __init__(self, name: str, id: str) -> None:
+        super().__init__(id=id)
+        self._run_name = name
+
     def key(self, state: RunState) -> Hashable:
         return (state.status, state.ended)
 
     def show(self, state: RunState) -> bool:
-        self.set_class(bool(text_of_trouble(state)), "-shown")
+        self.set_class(bool(text_of_trouble(state, self._run_name)), "-shown")
         self.state = state
         if (key := self.key(state)) == self._drawn:
             return False
         self._drawn = key
-        self._picture = Content(text_of_trouble(state))
+        self._picture = Content(text_of_trouble(state, self._run_name))
         self.refresh(layout=True)
         return True
 
@@ -254,15 +258,15 @@ class Trouble(View):
         """Its height follows its text."""
 
     def draw(self, state: RunState, width: int, height: int) -> Content:
-        return Content(text_of_trouble(state))
+        return Content(text_of_trouble(state, self._run_name))
 
 
-def text_of_trouble(state: RunState) -> str:
-    """The sentences for a run that went wrong, nothing for one that did not."""
+def text_of_trouble(state: RunState, name: str) -> str:
+    """The sentences for a run that went wrong, nothing for one that did not; `name` is what it is carried on by."""
     if state.status == "lost":
         return (
             "The process that trained here ended without a goodbye: it was killed, or the machine went down.\n"
-            "What it had saved is whole: see the checkpoints below."
+            f"What it had saved is whole. Carry on with r, or with: tui-trainer resume {clean(name, 80) or 'last'}"
         )
     if state.ended is None or not state.ended.error:
         return ""
