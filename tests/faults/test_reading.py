@@ -10,7 +10,6 @@ import resource
 import socket
 import unicodedata
 from collections import Counter, OrderedDict
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,10 @@ import torch
 from torch import nn
 
 from tests.faults import corpus
-from tests.faults.corpus import BAD, RAN, WHOLE
+from tests.faults.corpus import BAD, RAN, WHOLE, pack
+from tests.faults.rights import without_rights
 from tests.faults.scale import many
 from tui_trainer.errors import CheckpointError
-from tui_trainer.training.checkpoint import pack
 from tui_trainer.training.reading import load, misfit, not_plain, unpack, without_prefix
 
 
@@ -131,20 +130,6 @@ def test_tensors_saved_on_another_device_arrive_on_the_cpu() -> None:
 
 
 # --- paths ---------------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def without_rights(path: Path) -> Iterator[None]:
-    """Nobody but root may read `path`, and this process is not root."""
-    path.chmod(0)
-    user = os.geteuid()
-    if user == 0:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(user)
-        path.chmod(0o600)
 
 
 def test_no_file_a_folder_a_pipe_a_device_a_socket_and_a_link_to_nothing_are_told_apart(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -257,3 +258,9 @@ def test_the_reader_is_the_one_a_run_uses_for_its_best(
     monkeypatch.setattr(reading, "load", lambda path: read.append(path) or real(path))
     run(tiny, tmp_path, epochs=1)
     assert read == [tmp_path / "best.pt"]
+
+
+def test_what_could_not_be_read_again_is_found_when_it_is_saved() -> None:
+    odd = SMALL | {"optimizer_state_dict": {"param_groups": [{"lr": np.float64(0.1)}]}}
+    with pytest.raises(CheckpointError, match=r"optimizer_state_dict\.param_groups\[0\]\.lr \(numpy\.float64\)"):
+        pack(odd)

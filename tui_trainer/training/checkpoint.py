@@ -23,7 +23,13 @@ from tui_trainer.training.reading import Checkpoint
 
 
 def pack(checkpoint: Checkpoint) -> bytes:
-    """The checkpoint as the bytes of a file that `torch.load(weights_only=True)` accepts."""
+    """The checkpoint as the bytes of a file that `torch.load(weights_only=True)` accepts.
+
+    Raises:
+        CheckpointError: something in it could not be read again; it is named.
+    """
+    if place := reading.not_plain(checkpoint):
+        raise CheckpointError(f"No checkpoint can be saved: it would hold more than plain numbers, {place}.")
     buffer = io.BytesIO()
     torch.save(checkpoint, buffer)
     return buffer.getvalue()
