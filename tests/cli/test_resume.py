@@ -3,6 +3,7 @@
 import json
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -132,6 +133,45 @@ def test_when_both_are_damaged_nothing_is_trained_from_zero(capsys: pytest.Captu
     assert program(capsys, "resume", "a", "--preview", "--epochs", "3")[0] == 5
 
 
+UNFIT: dict[str, tuple[dict[str, Any], str]] = {
+    "newer": ({"format": 99, "written_by": "9.9"}, "was written by tui-trainer 9.9, which is newer than this one."),
+    "no format": ({"format": None}, "tui-trainer did not write it, or an older one did."),
+    "another model": (
+        {"model_state_dict": {}},
+        "is from another model: 6 missing, 0 too many, 0 of another shape (first: 1.weight: not in the file).",
+    ),
+}
+"""What is changed in a checkpoint, and what is then said of it."""
+
+
+@pytest.mark.usefixtures("finished")
+@pytest.mark.parametrize("name", UNFIT)
+def test_a_checkpoint_that_does_not_fit_is_refused_and_left_alone(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tui_trainer.training import checkpoint, reading
+
+    change, sentence = UNFIT[name]
+    last = Path("runs/a/checkpoints/last.pt")
+    last.write_bytes(bad := checkpoint.pack(reading.load(last) | change))
+    code, _, err = program(capsys, "resume", "a", "--no-ui", "--epochs", "3")
+    assert code == 5 and "checkpoints/last.pt" in err and sentence in err
+    assert last.read_bytes() == bad and len(list(last.parent.iterdir())) == 3
+    assert [event.step for event in journal() if isinstance(event, BatchTrained)][-1] == 8
+
+
+@pytest.mark.usefixtures("finished")
+def test_what_a_save_that_was_cut_off_has_left_is_removed_by_the_next_run(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path("runs/a/checkpoints")
+    left = [folder / f".last.pt.0123456789abcdef.{end}" for end in ("tmp", "link")]
+    for path in (*left, folder / "notes.tmp"):
+        path.write_bytes(b"half of it")
+    assert program(capsys, "resume", "a", "--preview", "--epochs", "3")[0] == 0
+    assert all(path.exists() for path in left), "a preview changes nothing"
+    assert program(capsys, "resume", "a", "--no-ui", "--epochs", "3")[0] == 0
+    assert not any(path.exists() for path in left) and (folder / "notes.tmp").exists()
+
+
 @pytest.mark.usefixtures("finished")
 def test_a_run_without_a_checkpoint_says_how_to_begin_again(capsys: pytest.CaptureFixture[str]) -> None:
     for path in Path("runs/a/checkpoints").iterdir():
@@ -221,7 +261,7 @@ def test_a_run_that_is_held_is_not_carried_on(capsys: pytest.CaptureFixture[str]
     from tui_trainer.run.folder import RunFolder
 
     program(capsys, "--no-ui", "--epochs", "1", *TINY)
-    with RunFolder(Path("runs/a")).lock():
+    with RunFolder(Path("runs/a")).lock.hold():
         code, _, err = program(capsys, "resume", "a", "--no-ui", "--epochs", "2")
     assert code == 7 and "is held by process" in err and "tui-trainer attach a" in err
 

@@ -26,7 +26,7 @@ class Protection:
     tests: str
 
 
-DISK, FOLDER, READING = "run/disk.py", "run/folder.py", "training/reading.py"
+DISK, LOCK, READING = "run/disk.py", "run/lock.py", "training/reading.py"
 STEP, COURSE, SNAPSHOT, LOOP = "training/optim.py", "training/course.py", "training/snapshot.py", "training/loop.py"
 
 PROTECTIONS = {
@@ -54,11 +54,11 @@ PROTECTIONS = {
         "tests/faults/test_reading.py",
     ),
     "plain file": Protection(READING, "not stat.S_ISREG(status.st_mode)", "False", "tests/faults/test_reading.py"),
-    "lock": Protection(FOLDER, "fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_UN", "tests/run/test_folder.py -k lock"),
+    "lock": Protection(LOCK, "fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_UN", "tests/run/test_folder.py -k lock"),
     "lock is not for workers": Protection(
-        FOLDER, "os.register_at_fork(after_in_child=_let_go)", "", "tests/run/test_folder.py -k worker"
+        LOCK, "os.register_at_fork(after_in_child=_let_go)", "", "tests/run/test_folder.py -k worker"
     ),
-    "foreign folder": Protection(FOLDER, "        self._refuse_foreign()\n", "", "tests/run/test_folder.py -k foreign"),
+    "foreign folder": Protection(LOCK, "        self._refuse_foreign()\n", "", "tests/run/test_folder.py -k foreign"),
     "loss is looked at": Protection(
         STEP, "        if not math.isfinite(value):", "        if False:", "tests/faults/test_numbers.py -k poisoned"
     ),

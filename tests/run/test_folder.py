@@ -51,7 +51,7 @@ def test_a_folder_is_for_its_owner_alone() -> None:
         folder = RunFolder.create(Settings())
         folder.write_manifest(Settings(), {})
         folder.write_log("a line")
-        with folder.lock():
+        with folder.lock.hold():
             assert {path.name: mode(path) for path in folder.path.iterdir()} == {
                 "checkpoints": 0o700,
                 "run.toml": 0o600,
@@ -142,7 +142,7 @@ HOLD = """
 import sys
 from pathlib import Path
 from tui_trainer.run.folder import RunFolder
-with RunFolder(Path(sys.argv[1])).lock():
+with RunFolder(Path(sys.argv[1])).lock.hold():
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -171,7 +171,7 @@ def test_a_run_held_by_another_process_is_refused_with_its_pid(hold: Callable[[R
     assert not folder.is_held()
     holder = hold(folder)
     assert folder.is_held()
-    with pytest.raises(LockedError) as refused, folder.lock():
+    with pytest.raises(LockedError) as refused, folder.lock.hold():
         pytest.fail("two processes train in one folder")
     message = str(refused.value)
     assert refused.value.exit_code == 7
@@ -182,7 +182,7 @@ def test_a_run_held_by_another_process_is_refused_with_its_pid(hold: Callable[[R
     holder.kill()
     holder.wait()
     assert not folder.is_held(), "the system lets go of what a killed process held"
-    with folder.lock():
+    with folder.lock.hold():
         assert folder.is_held()
         assert json.loads((folder.path / "lock").read_text())["pid"] == os.getpid()
     assert not folder.is_held()
@@ -193,7 +193,7 @@ def test_a_lock_is_not_kept_by_a_worker_of_a_killed_run() -> None:
     reads, writes = os.pipe()
     trainer = os.fork()
     if trainer == 0:
-        with folder.lock():
+        with folder.lock.hold():
             worker = os.fork()  # as a DataLoader does
             if worker == 0:
                 os.write(writes, str(os.getpid()).encode())
@@ -206,7 +206,7 @@ def test_a_lock_is_not_kept_by_a_worker_of_a_killed_run() -> None:
     try:
         os.kill(worker, 0)
         assert not folder.is_held()
-        with folder.lock():
+        with folder.lock.hold():
             pass
     finally:
         os.kill(worker, signal.SIGKILL)
@@ -225,7 +225,7 @@ def test_one_of_many_that_start_at_once_gets_the_lock() -> None:
                 code = 1
                 try:
                     os.read(begin, 1)
-                    with folder.lock():
+                    with folder.lock.hold():
                         time.sleep(0.3)
                     code = 0
                 except LockedError:
@@ -244,11 +244,11 @@ def test_a_run_that_another_host_keeps_alive_is_refused_until_its_sign_of_life_i
     folder = RunFolder.create(Settings())
     lock = folder.path / "lock"
     lock.write_text(json.dumps({"pid": 1, "host": "elsewhere", "since": 0}))
-    with pytest.raises(LockedError, match="process 1 on elsewhere"), folder.lock():
+    with pytest.raises(LockedError, match="process 1 on elsewhere"), folder.lock.hold():
         pass
     os.utime(lock, (time.time() - 130, time.time() - 130))
-    with folder.lock():
-        folder.say_alive()
+    with folder.lock.hold():
+        folder.lock.say_alive()
     assert lock.read_bytes() == b"", "another host need not wait for a run that ended well"
 
 
@@ -266,13 +266,13 @@ def make_link(path: Path) -> None:
 def test_a_foreign_folder_is_not_trained_in(spoil: Callable[[Path], None]) -> None:
     folder = RunFolder.create(Settings())
     spoil(folder.path)
-    with pytest.raises(FolderError, match="nothing was trained there"), folder.lock():
+    with pytest.raises(FolderError, match="nothing was trained there"), folder.lock.hold():
         pass
 
 
 def test_a_run_is_let_go_when_its_training_fails() -> None:
     folder = RunFolder.create(Settings())
-    with pytest.raises(ZeroDivisionError), folder.lock():
+    with pytest.raises(ZeroDivisionError), folder.lock.hold():
         _ = 1 / 0
     assert not folder.is_held()
 
@@ -280,16 +280,16 @@ def test_a_run_is_let_go_when_its_training_fails() -> None:
 @pytest.mark.parametrize("content", [b"", b"no json", b"[]", b'{"pid": "x"}', b'{"pid": 1, "host": "h"}', b"\xff"])
 def test_a_lock_whose_holder_cannot_be_read_is_held_by_another_process(content: bytes) -> None:
     folder = RunFolder.create(Settings())
-    with folder.lock():
+    with folder.lock.hold():
         (folder.path / "lock").write_bytes(content)
-        with pytest.raises(LockedError, match="is held by another process"), folder.lock():
+        with pytest.raises(LockedError, match="is held by another process"), folder.lock.hold():
             pytest.fail("held twice")
 
 
 def test_a_lock_file_that_cannot_be_made_is_a_folder_error() -> None:
     folder = RunFolder.create(Settings())
     (folder.path / "lock").mkdir()
-    with pytest.raises(FolderError), folder.lock():
+    with pytest.raises(FolderError), folder.lock.hold():
         pytest.fail("there is no lock to hold")
 
 

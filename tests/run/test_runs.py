@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.pty.terminal import until
 from tests.run.examples import ended, evaluated, folded, saved, started, trained
 from tui_trainer.errors import DataError, FolderError
 from tui_trainer.run import commands
 from tui_trainer.run.events import BatchTrained, CheckpointSaved, Event, Preparing, RunEnded, RunStarted, Warned
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.journal import Journal, read
-from tui_trainer.run.runs import LocalRun, RecordedRun
+from tui_trainer.run.runs import LocalRun, Pulse, RecordedRun
 from tui_trainer.settings import Settings
 from tui_trainer.sources import read_toml, resolve
 
@@ -141,6 +142,26 @@ def test_whatever_goes_wrong_while_training_ends_the_run_as_failed(
     assert RecordedRun(run.folder).so_far() == events and not run.folder.is_held()
 
 
+def test_a_run_in_which_nothing_happens_notes_where_it_stands_and_goes_on(
+    tiny: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tui_trainer.training import loop
+
+    def hangs(log: Path) -> None:
+        until(lambda: "in hangs" in log.read_text(), lambda: "the traces of all threads")
+
+    def fit(_settings: Settings, _inbox: object, checkpoints: Path, _how: object) -> Iterator[Event]:
+        yield started()
+        hangs(checkpoints.parent / "log.txt")
+        yield ended()
+
+    monkeypatch.setattr(loop, "fit", fit)
+    monkeypatch.setattr(Pulse, "SILENCE", 0.1)
+    run = LocalRun(tiny)
+    assert list(run.events())[-1].reason == "finished", "it is told of, and never ended"
+    assert run.folder is not None and run.folder.log.read_text().startswith("Timeout (0:00:00.1")
+
+
 def test_a_run_that_is_left_lets_go_of_its_folder_and_is_lost(tiny: Settings) -> None:
     run = LocalRun(tiny)
     events = run.events()
@@ -211,7 +232,7 @@ def test_a_run_that_somebody_trains_is_followed_until_it_is_let_go(monkeypatch: 
     monkeypatch.setattr(RecordedRun, "POLL", 0.001)
     folder = recorded(started())
     watching = RecordedRun(folder).events()
-    with folder.lock(), contextlib.closing(Journal(folder.journal)) as journal:
+    with folder.lock.hold(), contextlib.closing(Journal(folder.journal)) as journal:
         assert isinstance(next(watching), RunStarted)
         for step in (1, 2, 3):
             journal.append(trained(step))
@@ -224,7 +245,7 @@ def test_a_follower_can_be_closed_while_the_run_goes_on(monkeypatch: pytest.Monk
     monkeypatch.setattr(RecordedRun, "POLL", 0.001)
     folder = recorded(started())
     run = RecordedRun(folder)
-    with folder.lock():
+    with folder.lock.hold():
         watching = run.events()
         next(watching)
         run.close()

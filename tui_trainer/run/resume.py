@@ -71,7 +71,7 @@ def carry(folder: RunFolder, typed: dict[str, Any], how: Resume) -> Carried:
     """
     name = clean(folder.path.name)
     if folder.is_held():
-        raise LockedError(f"The run {name} is held by {folder.holder()}. Watch it with: tui-trainer attach {name}")
+        raise LockedError(f"The run {name} is held by {folder.lock.holder()}. Watch it with: tui-trainer attach {name}")
     state = RunState()
     for event in read(folder.journal):
         state.apply(event)

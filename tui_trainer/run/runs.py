@@ -83,7 +83,7 @@ class LocalRun:
             FolderError, LockedError: there is no folder to run in. Every later fault is a `RunEnded`.
         """
         folder = self._folder = self._folder or RunFolder.create(self.settings)
-        with folder.lock():
+        with folder.lock.hold():
             made_by = provenance()
             try:
                 remove_left_over(folder.checkpoints)
@@ -168,7 +168,7 @@ class Pulse:
         if now - self._beaten < self.EVERY and not resting:
             return
         self._beaten = now
-        self._folder.say_alive()
+        self._folder.lock.say_alive()
         if self._log is None:
             return
         if resting:

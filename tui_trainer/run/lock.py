@@ -1,0 +1,175 @@
+"""The lock of a run folder: held by the one process that trains there, and let go by the system however that ends."""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import socket
+import stat
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tui_trainer.errors import FolderError, LockedError
+from tui_trainer.text import clean
+
+ALIVE = 120.0
+"""Seconds for which a sign of life counts."""
+ORPHANS = 10.0
+"""Seconds that the workers of a killed run have to end."""
+
+
+@dataclass
+class Held:
+    """A lock that this process holds."""
+
+    fd: int
+    """Its descriptor. A process that inherits it holds the lock too, so that a run changes hands without letting go."""
+    given: bool = False
+    """Another process has it now and goes on with the run."""
+
+
+class Lock:
+    """The lock of the run folder `path`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = path / "lock"
+        self._alive_at = 0.0
+
+    @contextlib.contextmanager
+    def hold(self, inherited: int | None = None) -> Iterator[Held]:
+        """Hold the lock; `inherited` is the descriptor of the process that held it before, if that gave it to this one.
+
+        Raises:
+            LockedError: another process trains here; the message names it.
+            FolderError: the folder is not one to train in.
+        """
+        self._refuse_foreign()
+        fd = inherited
+        try:
+            if fd is None:
+                fd = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            os.set_inheritable(fd, False)
+        except OSError as error:
+            raise FolderError(f"The run folder {clean(self.path)} cannot be locked: {error.strerror}.") from None
+        held = Held(fd)
+        try:
+            self._take(fd)
+            os.ftruncate(fd, 0)
+            os.pwrite(
+                fd, json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}).encode(), 0
+            )
+            _held.add(fd)  # a forked worker must not keep it when its run is killed
+            self._alive_at = time.monotonic()
+            try:
+                yield held
+            finally:
+                if not held.given:
+                    with contextlib.suppress(OSError):
+                        os.ftruncate(fd, 0)  # it ended well: another host need not wait until a sign of life is old
+        finally:
+            _held.discard(fd)
+            os.close(fd)
+
+    def _refuse_foreign(self) -> None:
+        """Refuse to train where somebody else could have put files, or can."""
+        try:
+            facts = os.lstat(self.path)
+        except OSError as error:
+            raise FolderError(f"The run folder {clean(self.path)} cannot be used: {error.strerror}.") from None
+        if facts.st_uid not in (os.getuid(), 0) or facts.st_mode & 0o022 or not stat.S_ISDIR(facts.st_mode):
+            raise FolderError(
+                f"The run folder {clean(self.path)} is a link, is another user's, or others may write to it; nothing "
+                "was trained there. Make it yours: chmod go-w, or copy it."
+            )
+
+    def _take(self, fd: int) -> None:
+        """Lock. The workers of a killed run hold its lock until they notice; they are waited for."""
+        until = time.monotonic() + ORPHANS
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if error.errno not in (errno.EACCES, errno.EAGAIN):
+                    raise FolderError(
+                        f"The run folder {clean(self.path)} cannot be locked: {error.strerror}."
+                    ) from None
+                # A viewer that asks `is_held` has the lock for a moment.
+                if time.monotonic() > until - (ORPHANS - 0.1 if self._holder_lives() else 0):
+                    raise LockedError(self._held_text()) from None
+                time.sleep(0.02)
+        if self._lives_elsewhere(fd):
+            raise LockedError(self._held_text())
+
+    def _held_text(self) -> str:
+        name = clean(self.path.name)
+        return f"The run {name} is held by {self.holder()}. Watch it with: tui-trainer attach {name}"
+
+    def _holder_lives(self) -> bool:
+        """False when the process that the lock names is gone from this machine."""
+        try:
+            held = json.loads(self._file.read_bytes())
+            if held["host"] == socket.gethostname():
+                os.kill(int(held["pid"]), 0)
+            return True
+        except ProcessLookupError:
+            return False
+        except (OSError, ValueError, KeyError, TypeError, OverflowError):
+            return True
+
+    def _lives_elsewhere(self, fd: int) -> bool:
+        """True when a process on another host, whose lock a network disk may not show, has given a sign of life."""
+        try:
+            held = json.loads(os.pread(fd, 4096, 0))
+            return bool(held["host"] != socket.gethostname() and time.time() - os.fstat(fd).st_mtime < ALIVE)
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
+    def say_alive(self) -> None:
+        """A sign of life for other hosts, now and then."""
+        if time.monotonic() - self._alive_at >= ALIVE / 4:
+            self._alive_at = time.monotonic()
+            with contextlib.suppress(OSError):
+                os.utime(self._file)
+
+    def is_held(self) -> bool:
+        """True while a process trains here."""
+        try:
+            fd = os.open(self._file, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
+        except OSError:
+            return True
+        finally:
+            os.close(fd)
+
+    def holder(self) -> str:
+        """Who trains here, in words."""
+        try:
+            held = json.loads(self._file.read_bytes())
+            when = time.strftime("%H:%M:%S", time.localtime(float(held["since"])))
+            return f"process {int(held['pid'])} on {clean(held['host'], 60)} since {when}"
+        except (OSError, ValueError, KeyError, TypeError):
+            return "another process"
+
+
+_held: set[int] = set()
+"""The locks of this process."""
+
+
+def _let_go() -> None:
+    """In a forked child: the lock stays with the process that trains."""
+    for fd in _held:
+        with contextlib.suppress(OSError):
+            os.close(fd)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
