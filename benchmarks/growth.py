@@ -148,6 +148,7 @@ def made_up(epochs: int, reports: int) -> Iterator[Event]:
 class Silent:
     """A run that says nothing: the benchmark folds the events itself."""
 
+    trains_here = False
     read_only = True
     folder = None
 

@@ -77,6 +77,7 @@ def asking(why: str, text: str) -> list[Event]:
 class ReplayedRun:
     """Gives out recorded events at once, then waits as a live run would; keeps the commands it is sent."""
 
+    trains_here = True
     read_only = False
 
     def __init__(self, recorded: list[Event]) -> None:
@@ -91,7 +92,7 @@ class ReplayedRun:
         return RunState()
 
     def watched(self, yes: bool) -> None:
-        self._inbox.watched = yes
+        self._inbox.watched_here = yes
 
     def send(self, command: Command) -> None:
         self.sent.append(command)

@@ -6,19 +6,21 @@ import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import cyclopts
 from cyclopts import App, Group, Parameter
 from platformdirs import user_config_path
 
 from tui_trainer.console import PipeConsole
-from tui_trainer.errors import SettingsError, TrainerError, UsageError
+from tui_trainer.errors import FolderError, SettingsError, TrainerError, UsageError
+from tui_trainer.run.commands import WORDS, from_words
 from tui_trainer.settings import (
     CONFIG_NAME,
     FIELDS,
     GROUPS,
     PRESETS,
+    Settings,
     as_text,
     choices_of,
     group_of,
@@ -29,9 +31,15 @@ from tui_trainer.settings import (
 from tui_trainer.sources import Resolved, Source, preset, read_environment, read_toml, resolve
 from tui_trainer.text import clean, clean_lines, did_you_mean
 
+if TYPE_CHECKING:
+    from tui_trainer.run.resume import Carried
+
 Mode = Literal["form", "start", "lines", "json"]
 
 _FACES = Group.create_ordered("How to run")
+
+
+_RUN = "A run's folder, its name, the beginning of its name, or `last`."
 
 
 def _option(help: str, **more: Any) -> Parameter:
@@ -43,6 +51,9 @@ def _run(
     start: Annotated[bool, _option("Skip the form: straight to the run screen.")] = False,
     no_ui: Annotated[bool, _option("The same run as plain lines.")] = False,
     json: Annotated[bool, _option("With --no-ui: one JSON event a line on stdout, talk on stderr.")] = False,
+    detach: Annotated[
+        bool, _option("The same run in the background; prints its folder and gives the shell back.")
+    ] = False,
     preset: Annotated[
         str | None, _option(f"Settings under a name: {', '.join(PRESETS)}. Flags that are typed beside it win.")
     ] = None,
@@ -62,6 +73,8 @@ def _run(
         return 0
     if json and not no_ui:
         raise UsageError("--json belongs to --no-ui. Type: tui-trainer --no-ui --json")
+    if detach:
+        return start_in_background(resolved.settings)
     if no_ui:
         from tui_trainer import headless
         from tui_trainer.run.runs import LocalRun
@@ -74,28 +87,47 @@ def _run(
 
 
 def _attach(
-    run: Annotated[str, Parameter(help="A run's folder, its name, the beginning of its name, or `last`.")] = "last",
+    run: Annotated[str, Parameter(help=_RUN)] = "last",
     /,
     *,
+    read_only: Annotated[bool, _option("Only watch: no key steers the run.")] = False,
     output_dir: Annotated[str, Parameter(help="Where runs are looked for.")] = "runs",
 ) -> int:
-    """The run screen of a run from its folder: finished, crashed, or under way in another terminal (read only)."""
+    """The run screen of a run from its folder, live, finished or crashed; a live one can be steered."""
     from tui_trainer.run import folder
-    from tui_trainer.run.runs import RecordedRun
+    from tui_trainer.run.runs import AttachedRun, RecordedRun
 
     found = folder.find(run, output_dir)
     need_terminal()
     from tui_trainer.ui.app import TrainerApp, show
 
-    return show(TrainerApp(Resolved(resolve([]).settings), recorded=RecordedRun(found)))
+    recorded = RecordedRun(found) if read_only else AttachedRun(found)
+    return show(TrainerApp(Resolved(resolve([]).settings), recorded=recorded))
+
+
+def _send(
+    run: Annotated[str, Parameter(help=_RUN)],
+    command: Annotated[str, Parameter(help=" | ".join(WORDS))],
+    value: Annotated[str | None, Parameter(help="The value of `lr`.")] = None,
+    /,
+    *,
+    output_dir: Annotated[str, Parameter(help="Where runs are looked for.")] = "runs",
+    json: Annotated[bool, _option("The event that answers, as JSON.")] = False,
+) -> int:
+    """Tell a run that is under way something, from a script: it is answered when the run has done it."""
+    from tui_trainer.run import folder
+    from tui_trainer.run.send import send
+
+    return send(folder.find(run, output_dir), from_words(command, value), json=json)
 
 
 def _resume(
-    run: Annotated[str, Parameter(help="A run's folder, its name, the beginning of its name, or `last`.")] = "last",
+    run: Annotated[str, Parameter(help=_RUN)] = "last",
     /,
     *,
     no_ui: Annotated[bool, _option("Plain lines instead of the run screen.")] = False,
     json: Annotated[bool, _option("With --no-ui: one JSON event a line on stdout, talk on stderr.")] = False,
+    detach: Annotated[bool, _option("In the background; gives the shell back.")] = False,
     preview: Annotated[bool, _option("Only show what would be restored, kept and changed.")] = False,
     allow_data_change: Annotated[
         bool, _option("Carry on though the examples are not those that the run has learned from.")
@@ -123,6 +155,8 @@ def _resume(
         from tui_trainer import headless
 
         return headless.show_preview(carried)
+    if detach:
+        return start_in_background(carried.settings, carried)
     run_ = LocalRun(carried.settings, carried)
     if no_ui:
         from tui_trainer import headless
@@ -132,6 +166,28 @@ def _resume(
     from tui_trainer.ui.app import TrainerApp, show
 
     return show(TrainerApp(Resolved(carried.settings), carried=carried))
+
+
+def start_in_background(settings: Settings, carried: "Carried | None" = None) -> int:
+    """Start a process that trains by itself, or carries a run on, and say where; the exit code.
+
+    Raises:
+        FolderError, LockedError: there is no folder to run in.
+    """
+    from tui_trainer.run import background
+    from tui_trainer.run.folder import RunFolder
+
+    folder = carried.folder if carried else RunFolder.create(settings)
+    with folder.lock.hold() as held:
+        folder.journal.touch(mode=0o600)  # from here on it can be found
+        try:
+            background.start(background.Orders.of(folder, held.fd, settings, carried))
+        except OSError as error:
+            raise FolderError(f"No process in the background can be started: {error.strerror}.") from None
+        held.given = True
+    print(clean(folder.path))
+    print(f"Watch and steer it with: tui-trainer attach {clean(folder.path.name)}", file=sys.stderr)
+    return 0
 
 
 def gather(typed: dict[str, Any], *, config: str | None = None, preset_name: str | None = None) -> Resolved:
@@ -189,6 +245,7 @@ def make_app() -> App:
         console=PipeConsole(),
     )
     app.command(_attach, name="attach")
+    app.command(_send, name="send")
     app.command(_with_settings(_resume), name="resume")
     return app
 

@@ -22,6 +22,7 @@ from tui_trainer.run.events import (
     LearningRateChanged,
     Preparing,
     RunEnded,
+    RunHandedOver,
     RunPaused,
     RunResumed,
     RunStarted,
@@ -30,7 +31,7 @@ from tui_trainer.run.events import (
 )
 from tui_trainer.run.resume import Carried, told
 from tui_trainer.run.runs import Run, preview
-from tui_trainer.run.state import RunState
+from tui_trainer.run.state import RunState, by
 from tui_trainer.signals import end_within_grace
 from tui_trainer.text import clean, clean_lines, clock, fixed, number, percent, size
 
@@ -51,6 +52,8 @@ def watch(run: Run, *, json: bool = False) -> int:
                 printer.show(event)
             if isinstance(event, RunEnded):
                 exit_code = event.exit_code
+            elif isinstance(event, RunHandedOver):
+                exit_code = 0
     with deaf():
         if sys.stdout:
             sys.stdout.flush()
@@ -166,11 +169,13 @@ class LinePrinter:
             case EpochEnded():
                 shower = self._epoch
             case LearningRateChanged():
-                self._talk(f"learning rate {number(event.lr)} ({event.by})")
+                self._talk(f"learning rate {number(event.lr)} ({clean(event.by, 40)})")
             case RunPaused():
-                self._talk(f"paused: {clean(event.text, 500)}" if event.text else "paused")
+                self._talk(f"paused: {clean(event.text, 500)}" if event.text else f"paused{by(event.by)}")
             case RunResumed():
-                self._talk("carries on")
+                self._talk(f"carries on{by(event.by)}")
+            case RunHandedOver():
+                self._talk("handed over to a process in the background")
             case Warned(text=text):
                 self._talk(f"warning: {clean(text, 500)}", "yellow")
             case CheckpointSaved() | Evaluated():

@@ -69,6 +69,7 @@ PLACE: dict[str, Any] = {"epoch": 1, "step": 1}
 class Story:
     """A run that tells what it is given to tell."""
 
+    trains_here = False
     read_only = True
 
     def __init__(self, events: list[Event], folder: str = "runs/it") -> None:

@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -134,6 +135,21 @@ def test_last_is_kept_as_prev_where_a_disk_has_no_second_names(tmp_path: Path, m
     assert ((tmp_path / "last.pt").read_bytes(), (tmp_path / "prev.pt").read_bytes()) == (b"new", b"old")
 
 
+def test_a_reader_only_ever_sees_whole_files(tmp_path: Path) -> None:
+    contents = [bytes([number]) * 500_000 for number in range(60)]
+    write_whole(contents[0], tmp_path / "last.pt")
+
+    def save() -> None:
+        for content in contents:
+            write_whole(content, tmp_path / "last.pt", keep="prev.pt")
+
+    saving, seen = threading.Thread(target=save), []
+    saving.start()
+    while saving.is_alive():
+        seen.append((tmp_path / "last.pt").read_bytes())
+    assert all(found in contents for found in seen) and len(set(seen)) > 2
+
+
 # --- a whole run ---------------------------------------------------------------------------------------------------
 
 
@@ -185,7 +201,7 @@ def test_a_disk_that_stays_full_pauses_a_run_that_is_watched_until_there_is_room
             return commands.Continue()
 
     inbox = Watched()
-    inbox.watched = True
+    inbox.watched_here = True
     put(Failing(0, errno.ENOSPC, for_ever=True))
     events = list(fit(brief, inbox, tmp_path))
     (pause,) = only(RunPaused, events)

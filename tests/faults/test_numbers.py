@@ -72,7 +72,7 @@ class Answering(Inbox):
 
     def __init__(self, *answers: Command) -> None:
         super().__init__()
-        self.watched = True
+        self.watched_here = True
         self.answers = list(answers)
 
     def wait(self) -> Command:
@@ -187,6 +187,20 @@ def test_a_group_whose_batch_was_left_out_takes_nothing_along(tiny: Settings, tm
     events = list(fit(settings, Answering(commands.SkipBatch()), tmp_path))
     saved = reading.load(tmp_path / "last.pt")
     assert events[-1].reason == "finished" and (saved["updates"], saved["gradients"]) == (1, None)
+
+
+def test_a_scaler_that_finds_no_finite_gradient_any_more_ends_the_run(
+    tiny: Settings, tmp_path: Path, poisoned: Any
+) -> None:
+    poisoned(9, what="gradient", again=True)
+    events = list(fit(tiny.model_copy(update={"amp": "fp16", "epochs": 9}), Inbox(), tmp_path))
+    ended = events[-1]
+    assert isinstance(ended, RunEnded) and (ended.reason, ended.exit_code) == ("diverged", 8)
+    assert ended.error is not None and ended.error.startswith(
+        "The gradients are not finite, whatever fp16's loss scale"
+    )
+    assert steps(events)[-1] <= 8 + 24, "22 steps in a row that were left out, and the rest of their epoch"
+    assert_finite(tmp_path)
 
 
 def test_a_leap_of_the_loss_is_told_once(tiny: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

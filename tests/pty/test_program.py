@@ -178,6 +178,19 @@ def test_the_window_may_have_any_size(run: Program) -> None:
     run.journal.goes_on()
 
 
+def test_a_storm_of_sizes_down_to_none_at_all_does_no_harm(run: Program) -> None:
+    for number in range(120):
+        run.resize(1 + 37 * number % 150, 1 + 23 * number % 50)
+    run.resize(1, 1)
+    run.wait_for(lambda text: text == "t")  # the first letter of what it needs
+    drawn = len(run.raw)
+    run.resize(0, 0)
+    until(lambda: len(run.raw) > drawn + 5000, lambda: "a screen for a terminal that does not know its size")
+    run.resize(120, 40)
+    run.wait_for(shows_all_panels)
+    run.journal.goes_on()
+
+
 def test_a_key_with_nothing_to_do_says_why(run: Program) -> None:
     run.press("n", "The run is not over: stop it first (s).")
 
@@ -257,7 +270,7 @@ def again(stopped: Program) -> Program:
 
 def test_a_second_run_trains_as_well(again: Program) -> None:
     again.journal.goes_on(100)
-    assert "epoch    1/1000" in again.text
+    again.wait_for("epoch    1/1000")
 
 
 def test_a_quit_that_is_called_off_changes_nothing(again: Program) -> None:

@@ -26,10 +26,11 @@ Orphans = dict[str, Program]
 
 
 @contextmanager
-def training(folders: Sequence[Path], *words: str) -> Iterator[list[Program]]:
+def training(folders: Sequence[Path], *words: str, script: Path | None = None) -> Iterator[list[Program]]:
     """Programs that train, a folder each. They are started side by side: that takes most of the time."""
     with ExitStack() as stack:
-        programs = [stack.enter_context(Program(folder, "--start", *LONG, *words)) for folder in folders]
+        started = (Program(folder, "--start", *LONG, *words, script=script) for folder in folders)
+        programs = [stack.enter_context(program) for program in started]
         for program in programs:
             program.wait_for("● training")
         yield programs
@@ -194,6 +195,49 @@ def test_a_run_whose_loss_explodes_says_so_and_what_to_try(tmp_path: Path) -> No
         program.press("q")
         assert program.wait() == 8
         assert "Try a lower --lr" in program.last_words
+        assert program.put_the_terminal_back()
+
+
+FAULTY = """
+from tui_trainer import cli
+from tui_trainer.ui.run_screen import RunScreen
+
+def fail(screen):
+    raise ZeroDivisionError("a fault of the screen")
+
+if __name__ == "__main__":
+    RunScreen.action_model = fail
+    cli.main()
+"""
+"""The program, with a key that its screen does not survive."""
+
+
+def test_a_fault_of_the_screen_ends_the_screen_and_not_the_run(tmp_path: Path) -> None:
+    script = tmp_path / "faulty.py"
+    script.write_text(FAULTY)
+    folders = [tmp_path / name for name in ("goes on to its end", "is stopped")]
+    with training(folders, "--max-steps", "4000", script=script) as programs:
+        for program in programs:
+            program.press("i", "Training goes on without the screen; Ctrl-C saves and ends.")
+            assert program.put_the_terminal_back()
+            program.journal.goes_on(50)
+        programs[1].signal(signal.SIGINT)
+        for program, code, reason in zip(reversed(programs), (130, 1), ("interrupted", "finished"), strict=True):
+            assert program.wait() == code
+            ended = program.journal.events()[-1]
+            assert isinstance(ended, RunEnded) and ended.reason == reason
+            assert "Traceback" not in program.last_words
+            assert "ZeroDivisionError: a fault of the screen" in (program.journal.run / "log.txt").read_text()
+
+
+def test_a_fault_of_the_screen_is_no_success_though_nothing_trains(tmp_path: Path) -> None:
+    recorded(tmp_path)
+    script = tmp_path / "faulty.py"
+    script.write_text(FAULTY)
+    with Program(tmp_path, "attach", "last", script=script) as program:
+        program.wait_for("✔ finished")
+        program.press("i", "The screen failed; this is a bug in tui-trainer.")
+        assert program.wait() == 1
         assert program.put_the_terminal_back()
 
 

@@ -1,12 +1,19 @@
 """What a run can be told. A command is carried out after the batch in hand; the event that follows is its answer."""
 
 import queue
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from tui_trainer.errors import UsageError
+from tui_trainer.text import clean, did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
     """An order to a run."""
+
+    by: str = field(default="", kw_only=True)
+    """Who gave it, for the other viewers; empty for whoever sits before the run itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,11 @@ class SetLearningRate(Command):
 
 
 @dataclass(frozen=True, slots=True)
+class HandOver(Command):
+    """Save, and let a process in the background go on from there; answered by `RunHandedOver`."""
+
+
+@dataclass(frozen=True, slots=True)
 class SkipBatch(Command):
     """Leave out the batch whose loss was not finite; an answer to `RunPaused(why="diverged")`."""
 
@@ -70,18 +82,105 @@ class Wake(Command):
     """The process was stopped from outside and goes on: that time counts towards no speed."""
 
 
+WORDS: dict[str, type[Command]] = {
+    "pause": Pause,
+    "continue": Continue,
+    "stop": Stop,
+    "checkpoint": SaveCheckpoint,
+    "evaluate": Evaluate,
+    "lr": SetLearningRate,
+    "end-epoch": EndEpoch,
+    "detach": HandOver,
+    "skip-batch": SkipBatch,
+    "roll-back": RollBack,
+}
+"""The commands that may come from another process, by what one types. None takes a path or a name."""
+
+_REMOTE = {kind.__name__: kind for kind in WORDS.values()}
+_NOT_SENT = ("by", "signal")
+HIGHEST_RATE = 1e6
+
+
+def from_words(word: str, value: str | None) -> Command:
+    """The command that somebody typed: `pause`, or `lr 0.001`.
+
+    Raises:
+        UsageError: there is no such command, or its value is missing, wrong or too much.
+    """
+    kind = WORDS.get(word)
+    if kind is None:
+        hint = did_you_mean(word, WORDS)
+        raise UsageError(f"{clean(word, 40)!r} is no command.{hint} There are: {', '.join(WORDS)}.")
+    if kind is not SetLearningRate:
+        if value is not None:
+            raise UsageError(f"{word} takes no value, found {clean(value, 40)!r}.")
+        return kind()
+    try:
+        return SetLearningRate(_rate(float(value or "")))
+    except ValueError:
+        raise UsageError(f"lr takes a number above 0, found {clean(value or 'nothing', 40)!r}.") from None
+
+
+def to_json(command: Command) -> dict[str, Any]:
+    """The command as plain values, such as `{"command": "SetLearningRate", "lr": 0.001}`."""
+    values = {known.name: getattr(command, known.name) for known in fields(command) if known.name not in _NOT_SENT}
+    return {"command": type(command).__name__} | values
+
+
+def from_json(values: dict[str, Any], by: str) -> Command:
+    """The command in plain values that came from `by`.
+
+    Raises:
+        ValueError: there is no such command, or a value is missing, wrong or too much; a sentence for whoever sent it.
+    """
+    name = values.get("command")
+    kind = _REMOTE.get(name) if isinstance(name, str) else None
+    if kind is None:
+        raise ValueError(f"there is no command {clean(name, 40)}; there are {', '.join(_REMOTE)}")
+    known = {known.name: known.type for known in fields(kind) if known.name not in _NOT_SENT}
+    if extra := values.keys() - known.keys() - {"command", "id"}:
+        raise ValueError(f"{name} takes no {clean(min(extra, key=str), 40)!r}")
+    given = {key: value for key, value in values.items() if key in known}
+    if kind is SetLearningRate:
+        rate = given.get("lr")
+        if isinstance(rate, bool) or not isinstance(rate, (int, float)):
+            raise ValueError("lr must be a number above 0")
+        return SetLearningRate(_rate(rate), by=by)
+    if wrong := [key for key, value in given.items() if not isinstance(value, bool)]:
+        raise ValueError(f"{wrong[0]} must be true or false")
+    return replace(kind(**given), by=by)
+
+
+def _rate(value: float) -> float:
+    if not 0 < value <= HIGHEST_RATE:  # nor is NaN
+        raise ValueError("lr must be above 0 and finite")
+    return float(value)
+
+
 class Inbox:
     """Commands on their way to the training thread. Any thread and any signal handler may send."""
 
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[Command] = queue.SimpleQueue()
-        self.stop: Stop | None = None
-        """The first order to stop: seen at once by what takes long and takes no other orders."""
-        self.watched = False
-        """Somebody looks at a screen, and can answer when the run asks what to do."""
+        self.stop: Stop | HandOver | None = None
+        """The first order to end here: seen at once by what takes long and takes no other orders."""
+        self.watched_here = False
+        """Somebody looks at the screen of this process."""
+        self.watched_elsewhere = 0
+        """Viewers in other processes."""
+
+    @property
+    def watched(self) -> bool:
+        """Somebody looks, and can answer when the run asks what to do."""
+        return self.watched_here or self.watched_elsewhere > 0
+
+    @property
+    def waiting(self) -> int:
+        """Commands that nobody has carried out yet, about."""
+        return self._queue.qsize()
 
     def send(self, command: Command) -> None:
-        if isinstance(command, Stop) and self.stop is None:
+        if isinstance(command, Stop | HandOver) and not isinstance(self.stop, Stop):
             self.stop = command
         self._queue.put(command)
 

@@ -138,7 +138,7 @@ class LearningRateChanged(Event):
 
     lr: float
     by: str
-    """`you`, or the scheduler's name."""
+    """`you`, somebody in another process, or the scheduler's name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,11 +149,21 @@ class RunPaused(Event):
     """`diverged` or `disk` when the run paused by itself and asks what to do; nothing when it was told to."""
     text: str = ""
     """What is wrong, for people, when the run paused by itself."""
+    by: str = ""
+    """Who paused it, when that was somebody in another process."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResumed(Event):
     """Steps go on after a pause."""
+
+    by: str = ""
+    """Who ended the pause, when that was somebody in another process."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunHandedOver(Event):
+    """This process is done with the run, and another one in the background goes on from its checkpoint."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ import traceback
 from collections.abc import Callable, Iterable
 
 from tui_trainer.errors import TrainerError
-from tui_trainer.run.events import Event, RunEnded
+from tui_trainer.run.events import Event, RunEnded, RunHandedOver
 from tui_trainer.run.runs import RecordedRun, Run
 
 
@@ -30,12 +30,19 @@ class Feed:
         """Events taken so far."""
         self.ended: RunEnded | None = None
         """The last event, once it has come."""
+        self.handed_over = False
+        """A process in the background goes on with the run."""
         # Not a daemon when it trains: a closed terminal ends the screen, not the run.
-        self.thread = threading.Thread(target=self._pump, name="training", daemon=run.read_only)
+        self.thread = threading.Thread(target=self._pump, name="training", daemon=not run.trains_here)
 
     def start(self) -> None:
         self.run.watched(True)
         self.thread.start()
+
+    @property
+    def caught_up(self) -> bool:
+        """What comes now happens now: the history of a run that is read from its folder was given."""
+        return not isinstance(self.run, RecordedRun) or self.run.caught_up
 
     def take(self) -> list[Event]:
         """The events since the last call, in order."""
@@ -84,6 +91,7 @@ class Feed:
         for event in events:
             if isinstance(event, RunEnded):
                 self.ended = event
+            self.handed_over = isinstance(event, RunHandedOver)
         with self._lock:
             nudge = self._nudge
             if nudge is None:
@@ -96,5 +104,5 @@ class Feed:
                 nudge()
             except Exception:  # the screen is gone or going: that is no reason to stop training
                 self.leave()
-        if self.run.read_only:
+        if not self.run.trains_here:
             self._taken.wait()

@@ -8,8 +8,9 @@ import os
 import socket
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tui_trainer.errors import FolderError, LockedError
@@ -62,7 +63,7 @@ class Lock:
             os.pwrite(
                 fd, json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}).encode(), 0
             )
-            _held.add(fd)  # a forked worker must not keep it when its run is killed
+            keep_from_workers(fd)
             self._alive_at = time.monotonic()
             try:
                 yield held
@@ -71,7 +72,7 @@ class Lock:
                     with contextlib.suppress(OSError):
                         os.ftruncate(fd, 0)  # it ended well: another host need not wait until a sign of life is old
         finally:
-            _held.discard(fd)
+            not_kept_any_more(fd)
             os.close(fd)
 
     def _refuse_foreign(self) -> None:
@@ -160,16 +161,26 @@ class Lock:
             return "another process"
 
 
-_held: set[int] = set()
-"""The locks of this process."""
+_own: dict[int, Callable[[], object]] = {}
+"""Descriptors of this process alone, and how each is closed."""
+
+
+def keep_from_workers(fd: int, close: Callable[[], object] | None = None) -> None:
+    """Close a descriptor in every process that is forked from here: they may outlive this one when it is killed."""
+    _own[fd] = close or partial(os.close, fd)
+
+
+def not_kept_any_more(fd: int) -> None:
+    """To be said before a descriptor of `keep_from_workers` is closed."""
+    _own.pop(fd, None)
 
 
 def _let_go() -> None:
-    """In a forked child: the lock stays with the process that trains."""
-    for fd in _held:
+    """In a forked child."""
+    for close in _own.values():
         with contextlib.suppress(OSError):
-            os.close(fd)
-    _held.clear()
+            close()
+    _own.clear()
 
 
 os.register_at_fork(after_in_child=_let_go)

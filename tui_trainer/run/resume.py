@@ -72,9 +72,7 @@ def carry(folder: RunFolder, typed: dict[str, Any], how: Resume) -> Carried:
     name = clean(folder.path.name)
     if folder.is_held():
         raise LockedError(f"The run {name} is held by {folder.lock.holder()}. Watch it with: tui-trainer attach {name}")
-    state = RunState()
-    for event in read(folder.journal):
-        state.apply(event)
+    state = state_of(folder)
     own = own_settings(folder, state)
     resolved = resolve([own, Source("flag", typed, text=True)])
     before = resolve([own]).settings
@@ -91,6 +89,14 @@ def carry(folder: RunFolder, typed: dict[str, Any], how: Resume) -> Carried:
         again = f"tui-trainer --config {clean(folder.manifest)}"
         raise CheckpointError(f"The run {name} has saved no checkpoint to carry on from. Begin again with: {again}")
     return Carried(folder, resolved.settings, changed, state, how)
+
+
+def state_of(folder: RunFolder) -> RunState:
+    """All that has happened to the run in `folder`, folded."""
+    state = RunState()
+    for event in read(folder.journal):
+        state.apply(event)
+    return state
 
 
 def own_settings(folder: RunFolder, state: RunState) -> Source:

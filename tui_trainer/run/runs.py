@@ -13,11 +13,15 @@ from pathlib import Path
 from typing import Protocol
 
 from tui_trainer.errors import FolderError, TrainerError
+from tui_trainer.run import background
+from tui_trainer.run.background import Orders
 from tui_trainer.run.commands import Command, Inbox
+from tui_trainer.run.control import Connection, Control, Refused, own_name
 from tui_trainer.run.disk import remove_left_over
-from tui_trainer.run.events import BatchTrained, Event, Preparing, RunEnded, RunStarted, rounded
+from tui_trainer.run.events import BatchTrained, Event, Preparing, RunEnded, RunHandedOver, RunStarted, Warned, rounded
 from tui_trainer.run.folder import RunFolder, provenance
 from tui_trainer.run.journal import Journal, follow, read
+from tui_trainer.run.lock import Held
 from tui_trainer.run.resume import Carried
 from tui_trainer.run.state import RunState
 from tui_trainer.settings import Settings
@@ -27,8 +31,12 @@ from tui_trainer.text import clean
 class Run(Protocol):
     """All that a face knows of a run."""
 
-    read_only: bool
-    """True when commands would reach nobody."""
+    trains_here: bool
+    """True when whoever iterates `events` is the training thread."""
+
+    @property
+    def read_only(self) -> bool:
+        """True when commands would reach nobody."""
 
     @property
     def folder(self) -> RunFolder | None:
@@ -51,16 +59,31 @@ class Run(Protocol):
 class LocalRun:
     """A run that trains in this process: whoever iterates `events` is the training thread."""
 
+    trains_here = True
     read_only = False
 
-    def __init__(self, settings: Settings, carried: Carried | None = None) -> None:
-        """`carried` is the run that is carried on, in its own folder, with `settings` from here on."""
+    def __init__(
+        self,
+        settings: Settings,
+        carried: Carried | None = None,
+        *,
+        folder: RunFolder | None = None,
+        lock: int | None = None,
+    ) -> None:
+        """`carried` is the run that is carried on, in its own folder, with `settings` from here on.
+
+        `folder` is where a run begins that has one already, and `lock` the descriptor of a lock that was handed over.
+        """
         if settings.seed is None:
             settings = settings.model_copy(update={"seed": random.SystemRandom().randrange(2**31)})
         self.settings = settings
         self.carried = carried
         self.inbox = Inbox()
-        self._folder: RunFolder | None = carried.folder if carried else None
+        self._folder: RunFolder | None = carried.folder if carried else folder
+        self._lock = lock
+        self._began, self._state = time.monotonic(), RunState()
+        self._paused = False
+        """What the run was before it was handed over."""
 
     @property
     def folder(self) -> RunFolder | None:
@@ -74,7 +97,7 @@ class LocalRun:
         self.inbox.send(command)
 
     def watched(self, yes: bool) -> None:
-        self.inbox.watched = yes
+        self.inbox.watched_here = yes
 
     def events(self) -> Iterator[Event]:
         """The run from its beginning, or from where it is carried on. Every event is in the journal before it is given.
@@ -83,7 +106,7 @@ class LocalRun:
             FolderError, LockedError: there is no folder to run in. Every later fault is a `RunEnded`.
         """
         folder = self._folder = self._folder or RunFolder.create(self.settings)
-        with folder.lock.hold():
+        with folder.lock.hold(self._lock) as held:
             made_by = provenance()
             try:
                 remove_left_over(folder.checkpoints)
@@ -95,33 +118,58 @@ class LocalRun:
                     f"The run folder {clean(folder.path)} cannot be written: {error.strerror}. Nothing was trained."
                 ) from error
             unwritten: RunStarted | None = None
+            control = Control(folder.path, self.inbox)
             try:
-                for event in map(rounded, self._guarded(folder)):  # one event to all viewers, live or from the disk
-                    warning = journal.append(event)
+                for event in map(rounded, self._guarded(folder, control.problem)):
+                    warning = journal.append(event)  # one event to all viewers, live or from the disk
                     if isinstance(event, RunStarted):
                         unwritten = event
                     if unwritten and (self.carried is None or isinstance(event, BatchTrained)):
                         self._write_manifest(folder, unwritten, made_by)  # what was changed counts from the first step
                         unwritten = None
+                    if isinstance(event, RunHandedOver):
+                        control.close()
+                        if failed := self._hand_over(folder, held):
+                            journal.append(failed)
+                            yield failed
+                            return
                     yield event
                     if warning:
                         journal.append(warning)
                         yield warning
             finally:
+                control.close()
                 journal.close()
 
-    def _guarded(self, folder: RunFolder) -> Iterator[Event]:
-        """The training, with every exception turned into the `RunEnded` it means."""
-        began, state = time.monotonic(), RunState()
+    def _hand_over(self, folder: RunFolder, held: Held) -> RunEnded | None:
+        """Start the process that goes on with the run, and give it the lock; how the run ended when that fails."""
+        try:
+            background.start(Orders.of(folder, held.fd, self.settings, self.carried, paused=self._paused))
+        except OSError as error:
+            name = clean(folder.path.name)
+            return self._failed(
+                f"No process in the background can be started: {error.strerror}. The run is saved.\n"
+                f"Carry on with: tui-trainer resume {name}",
+                exit_code=1,
+            )
+        held.given = True
+        return None
+
+    def _guarded(self, folder: RunFolder, problem: str) -> Iterator[Event]:
+        """The training, with every exception turned into the `RunEnded` it means; `problem` is told first, if any."""
+        self._began, self._state = time.monotonic(), RunState()
         pulse = Pulse(folder)
         try:
+            if problem:
+                yield Warned(text=problem)
             yield Preparing(what="torch")
             from tui_trainer.training.loop import fit  # torch takes seconds: only the thread that trains waits for it
 
             how = self.carried.how if self.carried else None
             for event in fit(self.settings, self.inbox, folder.checkpoints, how):
-                state.apply(event)
-                pulse.beat(resting=bool(state.paused_in))
+                self._paused = bool(self._state.paused_in)
+                self._state.apply(event)
+                pulse.beat(resting=bool(self._state.paused_in))
                 yield event
         except GeneratorExit:
             raise
@@ -129,17 +177,24 @@ class LocalRun:
             folder.write_log(traceback.format_exc())
             known = isinstance(error, TrainerError)
             text = str(error) if known else f"{type(error).__name__}: {error}\nThis is a bug in tui-trainer."
-            yield RunEnded(
-                reason="failed",
-                error=f"{text}\nThe details are in {folder.log}.",
+            yield self._failed(
+                f"{text}\nThe details are in {folder.log}.",
                 exit_code=error.exit_code if isinstance(error, TrainerError) else 1,
-                best_epoch=state.best.epoch if state.best else None,
-                best_loss=state.best.loss if state.best else None,
-                best_accuracy=state.best.accuracy if state.best else None,
-                seconds=time.monotonic() - began,
             )
         finally:
             pulse.stop()
+
+    def _failed(self, error: str, *, exit_code: int) -> RunEnded:
+        best = self._state.best
+        return RunEnded(
+            reason="failed",
+            error=error,
+            exit_code=exit_code,
+            best_epoch=best.epoch if best else None,
+            best_loss=best.loss if best else None,
+            best_accuracy=best.accuracy if best else None,
+            seconds=time.monotonic() - self._began,
+        )
 
     def _write_manifest(self, folder: RunFolder, started: RunStarted, made_by: dict[str, object]) -> None:
         used = self.settings.model_copy(update={"dataset": started.settings["dataset"]})
@@ -199,7 +254,7 @@ def preview(carried: Carried) -> Iterator[Event]:
 class RecordedRun:
     """A run read from its folder: all that has happened, then, while somebody trains there, what happens next."""
 
-    read_only = True
+    trains_here = False
     POLL = 0.25
     """Seconds between two looks at a journal that may grow."""
     BUNCH = 5_000
@@ -209,6 +264,13 @@ class RecordedRun:
         self.folder: RunFolder | None = folder
         self._path: Path = folder.journal
         self._closed = False
+        self.caught_up = False
+        """All that had happened by now was given."""
+
+    @property
+    def read_only(self) -> bool:
+        """Nobody listens."""
+        return True
 
     @property
     def earlier(self) -> RunState:
@@ -237,10 +299,81 @@ class RecordedRun:
                 found = follow(file)
                 while not self._closed and (bunch := list(itertools.islice(found, self.BUNCH))):
                     yield bunch
+                self.caught_up = True
                 if not held:
                     return
+                yield from self._meanwhile()
                 time.sleep(self.POLL)
+
+    def _meanwhile(self) -> Iterator[list[Event]]:
+        """What is done between two looks at the journal."""
+        yield from ()
 
     def so_far(self) -> list[Event]:
         """Everything that has happened until now."""
         return list(read(self._path))
+
+
+class AttachedRun(RecordedRun):
+    """A run that trains in another process: read from its folder, and steered through its control socket."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        super().__init__(folder)
+        self._connection: Connection | None = None
+        self._watches = False
+        self._told = ""
+        """The newest reason why nobody listens."""
+
+    @property
+    def read_only(self) -> bool:
+        """True while there is no connection to the process that trains."""
+        return self._connection is None
+
+    def send(self, command: Command) -> None:
+        if (connection := self._connection) is not None:
+            try:
+                connection.send(command)
+            except OSError:
+                self._hang_up()
+
+    def watched(self, yes: bool) -> None:
+        self._watches = yes
+        if not yes:
+            self._hang_up()
+
+    def close(self) -> None:
+        super().close()
+        self._hang_up()
+
+    def bunches(self) -> Iterator[list[Event]]:
+        try:
+            yield from super().bunches()
+        finally:
+            self._hang_up()
+
+    def _meanwhile(self) -> Iterator[list[Event]]:
+        """Connect as soon as there is somebody, and tell what was refused."""
+        assert self.folder is not None
+        if self._connection is None and not self._closed:
+            try:
+                self._connection = Connection(self.folder.path, own_name("viewer"), watches=self._watches)
+                self._told = ""
+            except Refused as refused:
+                text = str(refused)
+                if text != self._told and "cannot be reached" not in text:
+                    yield [Warned(text=text)]
+                self._told = text
+        if (connection := self._connection) is not None:
+            try:
+                answers = connection.answers()
+            except OSError:
+                self._hang_up()
+                return
+            for answer in answers:
+                if "error" in answer:
+                    yield [Warned(text=f"the run refuses: {clean(answer['error'])}")]
+
+    def _hang_up(self) -> None:
+        if (connection := self._connection) is not None:
+            self._connection = None
+            connection.close()

@@ -14,12 +14,13 @@ from tui_trainer.run.events import (
     LearningRateChanged,
     Preparing,
     RunEnded,
+    RunHandedOver,
     RunPaused,
     RunResumed,
     RunStarted,
     Warned,
 )
-from tui_trainer.text import fixed, number, percent, size
+from tui_trainer.text import clean, fixed, number, percent, size
 
 ENDINGS = ("finished", "out_of_patience", "stopped", "interrupted", "diverged", "failed")
 _PHASES = {"validation": "validating", "test": "testing", "stop": "stopping"}
@@ -72,6 +73,11 @@ class Series:
 
     def __len__(self) -> int:
         return len(self.xs)
+
+
+def by(who: str) -> str:
+    """Who did it, when that was somebody else."""
+    return f" ({clean(who, 40)})" if who else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,10 +207,14 @@ class RunState:
                 self.lr = event.lr
             case RunPaused():
                 self.paused_in, self.asks = self.phase, event.why
-                self._note(event, "warning", f"paused: {event.text}" if event.text else "paused")
+                self._note(event, "warning", f"paused: {event.text}" if event.text else f"paused{by(event.by)}")
             case RunResumed():
                 self.paused_in = self.asks = ""
-                self._note(event, "info", "carries on")
+                self._note(event, "info", f"carries on{by(event.by)}")
+            case RunHandedOver():
+                self.phase, self.activity = "preparing", "in the background"
+                self.paused_in = self.asks = ""
+                self._note(event, "info", "handed over to a process in the background")
             case Warned():
                 self._note(event, "warning", event.text)
             case RunEnded():

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from tui_trainer.errors import DivergedError, FolderError
-from tui_trainer.run.commands import Inbox
+from tui_trainer.run.commands import Inbox, Stop
 from tui_trainer.run.events import BatchTrained, CheckpointSaved, Evaluated, Event, RunEnded, RunStarted, Warned
 from tui_trainer.settings import Settings
 from tui_trainer.text import clean, fixed
@@ -336,7 +336,7 @@ class Course:
         def failed(error: OSError) -> Event:
             self.failed_saves += 1
             self.why_not_saved = checkpoint.why_not(error, len(packed), path.parent)
-            if self.inbox.stop is not None:
+            if isinstance(self.inbox.stop, Stop):
                 raise FolderError(
                     f"The checkpoint {name} cannot be saved: {self.why_not_saved}. The one before it is kept.\n"
                     f"Make room or mend the folder, then carry on with: tui-trainer resume {self.run_name}"

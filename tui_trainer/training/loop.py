@@ -20,6 +20,7 @@ from tui_trainer.run.events import (
     LearningRateChanged,
     Preparing,
     RunEnded,
+    RunHandedOver,
     RunPaused,
     RunResumed,
     Warned,
@@ -38,11 +39,11 @@ MOST_FAILED_SAVES = 3
 
 
 class Stopped(Exception):
-    """The user or a signal wants the run to end; the weights are those after the last whole batch."""
+    """The user or a signal wants the run to end here; the weights are those after the last whole batch."""
 
-    def __init__(self, command: commands.Stop) -> None:
+    def __init__(self, command: commands.Stop | commands.HandOver) -> None:
         super().__init__()
-        self.signal, self.save = command.signal, command.save
+        self.command = command
 
 
 def train(course: Course) -> Iterator[Happening]:
@@ -198,8 +199,11 @@ def ask(course: Course, question: RunPaused) -> Generator[Happening, None, comma
             case commands.Continue() | commands.SkipBatch() | commands.RollBack():
                 course.paused = False
                 course.watch.leave_out(time.monotonic() - since, of_epoch=True)
-                yield RunResumed()
+                yield RunResumed(by=answer.by)
                 return answer
+            case commands.HandOver():
+                course.inbox.stop = None
+                yield Warned(text="the run is not handed over before its question is answered")
 
 
 def obey(course: Course, *, waits: bool = True) -> Iterator[Happening]:
@@ -220,12 +224,14 @@ def obey(course: Course, *, waits: bool = True) -> Iterator[Happening]:
         match command:
             case commands.Stop():
                 raise Stopped(command)
+            case commands.HandOver():
+                yield from save_to_hand_over(course, command)
             case commands.Pause() if not course.paused:
                 course.paused = True
-                yield RunPaused()
+                yield RunPaused(by=command.by)
             case commands.Continue() if course.paused:
                 course.paused = False
-                yield RunResumed()
+                yield RunResumed(by=command.by)
             case commands.SaveCheckpoint():
                 yield from course.save_now()
             case commands.Wake() if not course.paused:
@@ -237,14 +243,28 @@ def obey(course: Course, *, waits: bool = True) -> Iterator[Happening]:
                 course.ends_epoch = True
                 where = f"after batch {course.batch:,} of {course.batches:,}"
                 yield Warned(text=f"epoch {course.epoch} ends early, {where}")
-            case commands.SetLearningRate(lr):
+            case commands.SetLearningRate(lr=lr):
                 if not course.is_reported():
                     yield course.report()  # the batches so far were trained at the old rate
                 course.schedule.set_lr(lr, course.step.updates)
-                yield LearningRateChanged(lr=lr, by="you")
+                yield LearningRateChanged(lr=lr, by=command.by or "you")
         now = time.monotonic()
         course.watch.leave_out(now - since, of_epoch=False)
         since = now
+
+
+def save_to_hand_over(course: Course, command: commands.HandOver) -> Iterator[Happening]:
+    """Save this moment for the process that goes on from it. What cannot be saved is not handed over.
+
+    Raises:
+        Stopped: it is saved, and the run ends here.
+    """
+    yield from course.save_now()
+    yield from settle(course)
+    if not course.failed_saves:
+        raise Stopped(command)
+    course.inbox.stop = None
+    yield Warned(text=f"the run is not handed over: it cannot be saved ({course.why_not_saved})")
 
 
 def wait_for_room(course: Course) -> Iterator[Happening]:
@@ -378,7 +398,11 @@ def happenings(
             yield from make_up_for_failed_saves(course)
             yield course.ended(reason)
         except Stopped as stopped:
-            reason, code = ("interrupted", 128 + stopped.signal) if stopped.signal else ("stopped", 0)
+            command = stopped.command
+            if isinstance(command, commands.HandOver):
+                yield RunHandedOver()
+                return
+            reason, code = ("interrupted", 128 + command.signal) if command.signal else ("stopped", 0)
             if course is None:
                 yield RunEnded(
                     reason=reason,
@@ -391,7 +415,7 @@ def happenings(
                 )
             else:
                 # As things were before the report: a run that is carried on reports when it would have anyway.
-                packed = course.pack(None) if stopped.save else None
+                packed = course.pack(None) if command.save else None
                 if not course.is_reported():
                     yield course.report()  # the last step there is, before the checkpoint that holds it
                 yield Preparing(what="stop")

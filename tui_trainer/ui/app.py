@@ -25,7 +25,7 @@ from tui_trainer.run.runs import LocalRun, RecordedRun
 from tui_trainer.settings import Settings
 from tui_trainer.signals import end_within_grace
 from tui_trainer.sources import Resolved
-from tui_trainer.text import clean_lines
+from tui_trainer.text import clean, clean_lines
 from tui_trainer.ui import terminal
 from tui_trainer.ui.run_screen import RunScreen
 from tui_trainer.ui.settings_screen import SettingsScreen
@@ -123,8 +123,8 @@ class TrainerApp(App[None]):
             self._loop.call_soon_threadsafe(self.exit)
 
     def tell(self, command: Command) -> None:
-        """Send a command to the run, if there is one; from any thread and any signal handler."""
-        if self.feed is not None and self.feed.ended is None:
+        """Send a command to the run that trains here, if one does; from any thread and any signal handler."""
+        if self.feed is not None and self.feed.ended is None and self.feed.run.trains_here:
             self.feed.run.send(command)
 
     def _repaint_what_was_dropped(self) -> None:
@@ -201,10 +201,12 @@ def _after(app: TrainerApp, lost: bool) -> int:
     feed.leave()
     if isinstance(feed.run, RecordedRun):
         feed.run.close()
+        if feed.run.folder and feed.run.folder.is_held() and not lost:
+            _say_where(feed.run.folder)
         return 1 if crashed else 0
     if lost and folder is not None:
         terminal.streams_into(folder.log)
-    if feed.ended is None:
+    if feed.ended is None and not feed.handed_over:
         if lost or crashed:
             feed.run.send(Continue())  # nobody is left to end a pause
         if crashed:
@@ -213,6 +215,10 @@ def _after(app: TrainerApp, lost: bool) -> int:
             print("Ending the run ...", file=sys.stderr, flush=True)
     feed.thread.join()
     ended = feed.ended
+    if feed.handed_over and folder is not None:
+        if not lost:
+            _say_where(folder)
+        return 1 if crashed else 0
     if not lost and ended is not None:
         _say_goodbye(ended, feed)
     if ended is None:
@@ -229,6 +235,12 @@ def _say_crash(traceback: str, folder: RunFolder | None) -> None:
         path = folder.log
         folder.write_log(traceback)
     print(f"The screen failed; this is a bug in tui-trainer. The details are in {path}.", file=sys.stderr, flush=True)
+
+
+def _say_where(folder: RunFolder) -> None:
+    """A last line on the shell: how to come back to a run that goes on."""
+    name = clean(folder.path.name)
+    print(f"{name} goes on in the background. Come back with: tui-trainer attach {name}", file=sys.stderr)
 
 
 def _say_goodbye(ended: RunEnded, feed: Feed) -> None:

@@ -13,14 +13,13 @@ from textual.widgets import Static
 
 from tui_trainer.errors import TrainerError
 from tui_trainer.run import commands
+from tui_trainer.run.answers import ANSWERS
 from tui_trainer.run.commands import Command
 from tui_trainer.run.events import (
     BatchTrained,
-    CheckpointSaved,
-    Evaluated,
     Event,
-    LearningRateChanged,
     RunEnded,
+    RunHandedOver,
     RunPaused,
     RunResumed,
     RunStarted,
@@ -40,19 +39,6 @@ from tui_trainer.ui.widgets.header import Identity, Now, Progress, Trouble
 from tui_trainer.ui.widgets.keys import KeyLine, bindings_of
 from tui_trainer.ui.widgets.panel import MUTED, Panel, View
 from tui_trainer.ui.widgets.tables import CheckpointLog, ConfusionTable, EpochTable, EventLog
-
-ANSWERS: dict[type[Command], tuple[str, tuple[type[Event], ...]]] = {
-    commands.Pause: ("pausing", (RunPaused,)),
-    commands.Continue: ("carrying on", (RunResumed,)),
-    commands.SaveCheckpoint: ("saving", (CheckpointSaved, Warned)),
-    commands.Evaluate: ("to be measured", (Evaluated,)),
-    commands.EndEpoch: ("ending the epoch", (Warned, Evaluated)),
-    commands.SetLearningRate: ("setting the rate", (LearningRateChanged,)),
-    commands.SkipBatch: ("leaving it out", (RunResumed,)),
-    commands.RollBack: ("going back", (RunResumed,)),
-}
-"""What the screen says of a command until the run has carried it out, and the events that say it has."""
-
 
 ANSWER_TO_QUESTION: dict[str, Command] = {
     "batch": commands.SkipBatch(),
@@ -77,7 +63,8 @@ class RunScreen(Screen[None]):
         Binding("l", "learning_rate", "Rate", tooltip="Change the learning rate of the live run.", id="learning_rate"),
         Binding("z", "zoom", "Zoom", tooltip="Show the chosen panel alone, or all again.", id="zoom"),
         Binding("question_mark", "help", "Help", tooltip="All keys of this screen.", id="help"),
-        Binding("q", "quit_run", "Quit", tooltip="Leave: stop and save, leave without saving, or stay.", id="quit"),
+        Binding("d", "detach", "Detach", tooltip="Leave: the run goes on in the background.", id="detach"),
+        Binding("q", "quit_run", "Quit", tooltip="Leave: in the background, stop and save, or stay.", id="quit"),
         Binding("m", "confusion_mode", "Counts", tooltip="Confusion table: counts or row percent.", id="confusion"),
         Binding("y", "log_axis", "Log y", tooltip="Loss axis logarithmic or linear.", id="log_axis"),
         Binding("x", "end_epoch", "End epoch", tooltip="Leave out the rest of this epoch and validate.", id="end"),
@@ -117,6 +104,7 @@ class RunScreen(Screen[None]):
         self._to_agree: RunStarted | None = None
         """What a run that is carried on with other settings begins with, until somebody has agreed to it."""
         self._question = RunPaused()
+        self._shown_question: Ask | None = None
         self._asked: Command | None = None
         """The newest command that the run has not carried out yet."""
         self._reports = 0
@@ -153,7 +141,7 @@ class RunScreen(Screen[None]):
     def _nudge(self) -> None:
         """From the run's thread, which does not wait for this screen."""
         folder = self.run_.folder
-        if not self._prints_to_log and folder is not None and not self.run_.read_only:
+        if not self._prints_to_log and folder is not None and self.run_.trains_here:
             self._prints_to_log = True
             if terminal.is_drawn_on():
                 terminal.streams_into(folder.log)  # here, so that not even the first import prints elsewhere
@@ -171,24 +159,35 @@ class RunScreen(Screen[None]):
             self._look_at(event)
             if isinstance(event, RunEnded):
                 self._stopping = False
+            elif isinstance(event, RunHandedOver) and self.run_.trains_here:
+                self.app.exit()
         self._heard = time.monotonic()
         if self._stopping and not self.state.is_over:
             self.state.phase = "stopping"
         if urgent or answered:
             self._draw(panels=answered or self.state.is_over)
+        self._ask_or_not()
 
     def _look_at(self, event: Event) -> None:
         """Some events ask for an answer."""
         if isinstance(event, RunStarted):
-            self._to_agree = event if event.changed and not self.run_.read_only else None
-        elif isinstance(event, RunPaused) and not self.run_.read_only:
+            self._to_agree = event if event.changed and self.run_.trains_here else None
+        elif isinstance(event, RunPaused):
             if event.why:
                 self._question = event
-                self.answer_question()
             elif self._to_agree is not None:
                 self.agree(self._to_agree)
         elif isinstance(event, BatchTrained):
             self._to_agree = None
+
+    def _ask_or_not(self) -> None:
+        """Show the question of a run that asks what to do, and take it away when another viewer has answered it."""
+        if self.state.asks and self._shown_question is None and self.feed.caught_up and not self.run_.read_only:
+            self.answer_question()
+        elif not self.state.asks and self._shown_question is not None:
+            question, self._shown_question = self._shown_question, None
+            if question.is_current:
+                question.dismiss(None)
 
     def _is_answered_by(self, event: Event) -> bool:
         """True when this is what was waited for. A run that has gone on for two reports has heard every command."""
@@ -206,6 +205,7 @@ class RunScreen(Screen[None]):
             self.fold()  # what it said last
             self.state.lose()
             self._draw(panels=True)
+        self._ask_or_not()
         busy = not self.state.is_over and self.state.status != "paused"
         if not self._is_read():
             return
@@ -312,12 +312,14 @@ class RunScreen(Screen[None]):
 
     def why_not(self, action: str) -> str | None:
         """Why a key does nothing just now, or None when it does something."""
-        steering = ("pause", "stop", "checkpoint", "evaluate", "learning_rate", "end_epoch")
+        steering = ("pause", "stop", "checkpoint", "evaluate", "learning_rate", "end_epoch", "detach")
+        if action == "detach" and not self.run_.trains_here and not self.state.is_over:
+            return None
         if action in steering:
             if self.state.is_over:
                 return f"The run is {self.state.status.replace('_', ' ')}: there is nothing to steer any more."
             if self.run_.read_only:
-                return "This run trains in another process; here it can only be watched."
+                return "Nobody takes commands from here: this run can only be watched."
             if self._stopping:
                 return "The run is stopping already."
         if action in ("evaluate", "checkpoint", "end_epoch", "learning_rate") and not self.state.settings:
@@ -389,6 +391,8 @@ class RunScreen(Screen[None]):
         """Ask what a run should do that paused by itself."""
 
         def tell(answer: str | None) -> None:
+            if not self.state.asks:
+                return  # somebody else was quicker
             if answer == "stop":
                 self.stop(commands.Stop(save=self._question.why != "disk"))
             elif answer is not None:
@@ -403,7 +407,8 @@ class RunScreen(Screen[None]):
             },
             "disk": {"try": "Try to save again", "stop": "Stop without saving"},
         }[self._question.why]
-        self.app.push_screen(Ask(self._question.text, answers), tell)
+        self._shown_question = Ask(self._question.text, answers)
+        self.app.push_screen(self._shown_question, tell)
 
     def action_pause(self) -> None:
         if self.state.asks and not self.why_not("pause"):
@@ -453,12 +458,14 @@ class RunScreen(Screen[None]):
             self._draw()
 
     def action_quit_run(self) -> None:
-        if self.state.is_over or self.run_.read_only:
+        if self.state.is_over or not self.run_.trains_here:
             self.app.exit()
             return
 
         def leave(answer: str | None) -> None:
-            if answer in ("stop", "leave"):
+            if answer == "detach":
+                self.action_detach()
+            elif answer in ("stop", "leave"):
                 self.stop(commands.Stop(save=answer == "stop"))
                 self.app.exit()
 
@@ -466,8 +473,20 @@ class RunScreen(Screen[None]):
         if not self.state.checkpoints:
             saved = "Nothing is saved yet."
         question = f"The run is {'paused' if self.state.status == 'paused' else 'under way'}. {saved}"
-        answers = {"stop": "Stop and save", "leave": "Leave without saving", "cancel": "Cancel"}
+        answers = {
+            "detach": "Leave it to train in the background",
+            "stop": "Stop and save",
+            "leave": "Stop without saving",
+            "cancel": "Cancel",
+        }
         self.app.push_screen(Ask(question, answers), leave)
+
+    def action_detach(self) -> None:
+        """Leave the run to itself: it goes on in the background, from this very step."""
+        if not self.run_.trains_here:
+            self.app.exit()
+        else:
+            self.steer("detach", commands.HandOver())
 
     def action_new_run(self) -> None:
         if reason := self.why_not("new_run"):

@@ -1,0 +1,29 @@
+"""Which events say that a run has carried out a command. There is no other answer, and every viewer sees it."""
+
+from tui_trainer.run import commands
+from tui_trainer.run.commands import Command
+from tui_trainer.run.events import (
+    CheckpointSaved,
+    Evaluated,
+    Event,
+    LearningRateChanged,
+    RunEnded,
+    RunHandedOver,
+    RunPaused,
+    RunResumed,
+    Warned,
+)
+
+ANSWERS: dict[type[Command], tuple[str, tuple[type[Event], ...]]] = {
+    commands.Pause: ("pausing", (RunPaused,)),
+    commands.Continue: ("carrying on", (RunResumed,)),
+    commands.Stop: ("stopping", (RunEnded,)),
+    commands.SaveCheckpoint: ("saving", (CheckpointSaved, Warned)),
+    commands.Evaluate: ("to be measured", (Evaluated,)),
+    commands.EndEpoch: ("ending the epoch", (Warned, Evaluated)),
+    commands.SetLearningRate: ("setting the rate", (LearningRateChanged,)),
+    commands.HandOver: ("handing over", (RunHandedOver, Warned)),
+    commands.SkipBatch: ("leaving it out", (RunResumed,)),
+    commands.RollBack: ("going back", (RunResumed,)),
+}
+"""What is said of a command until the run has carried it out, and the events that say it has."""
