@@ -42,6 +42,7 @@ from tui_trainer.run.events import (
 )
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.journal import Journal
+from tui_trainer.run.leaving import Stay
 from tui_trainer.run.runs import RecordedRun
 from tui_trainer.run.state import RunState
 from tui_trainer.settings import Settings
@@ -149,6 +150,7 @@ class Silent:
     """A run that says nothing: the benchmark folds the events itself."""
 
     trains_here = False
+    stay = Stay()
     read_only = True
     folder = None
 

@@ -8,6 +8,7 @@ from tui_trainer.run import journal
 from tui_trainer.run.commands import Command, Inbox, Stop
 from tui_trainer.run.events import Evaluated, Event, Preparing, RunPaused, RunStarted
 from tui_trainer.run.folder import RunFolder
+from tui_trainer.run.leaving import Stay
 from tui_trainer.run.state import RunState
 
 JOURNALS = Path(__file__).parent / "journals"
@@ -78,6 +79,7 @@ class ReplayedRun:
     """Gives out recorded events at once, then waits as a live run would; keeps the commands it is sent."""
 
     trains_here = True
+    stay = Stay()
     read_only = False
 
     def __init__(self, recorded: list[Event]) -> None:

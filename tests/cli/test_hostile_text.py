@@ -34,6 +34,7 @@ from tui_trainer.run.events import (
     from_json,
 )
 from tui_trainer.run.folder import RunFolder
+from tui_trainer.run.leaving import Stay
 from tui_trainer.run.state import RunState
 from tui_trainer.settings import Settings
 from tui_trainer.text import LONGEST, clean, clean_lines
@@ -70,6 +71,7 @@ class Story:
     """A run that tells what it is given to tell."""
 
     trains_here = False
+    stay = Stay()
     read_only = True
 
     def __init__(self, events: list[Event], folder: str = "runs/it") -> None:

@@ -14,6 +14,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from hypothesis import strategies as st
 
 from tests.cli.program import hidden
+from tests.faults.rights import without_rights
 from tui_trainer import cli
 from tui_trainer.errors import SettingsError
 from tui_trainer.settings import (
@@ -405,6 +406,10 @@ def test_files_that_are_none_say_so(own_folder: Path) -> None:
     folder = "settings file folder.toml: is a folder, not a file"
     assert problems_of(lambda: cli.gather({}, config="folder.toml")) == [folder]
     assert problems_of(lambda: cli.gather({}, config="")) == ["settings file .: is a folder, not a file"]
+    (own_folder / "secret.toml").write_text("lr = 0.5")
+    with without_rights(own_folder / "secret.toml"):
+        forbidden = ["settings file secret.toml: Permission denied"]
+        assert problems_of(lambda: cli.gather({}, config="secret.toml")) == forbidden
     for path in ("a\0b", "x" * 5000, "\x1b[31m", "\udcff"):
         (problem,) = problems_of(lambda p=path: cli.gather({}, config=p))  # type: ignore[misc]
         assert problem.startswith("settings file ")

@@ -193,7 +193,7 @@ def test_a_viewer_that_only_watches_steers_nothing(here: Path) -> None:
     in_background(here).goes_on()
     with Program(here, "attach", "--read-only") as viewer:
         viewer.wait_for("● training")
-        viewer.press("space", "this run can only be watched")
+        viewer.press("space", "Nobody takes commands")
         viewer.press("q")
         assert viewer.wait() == 0
     assert not Journal(here).of(RunPaused)

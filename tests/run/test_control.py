@@ -341,7 +341,7 @@ def test_a_forked_worker_keeps_no_socket_of_a_killed_run(folder: Path) -> None:
             Connection(folder, "viewer", watches=False).close()
             other.send_signal(signal.SIGKILL)
             other.wait()
-            with pytest.raises(Refused, match="Connection (refused|reset)"):
+            with pytest.raises(Refused, match=r"Connection (refused|reset)"):
                 Connection(folder, "viewer", watches=False)
         finally:
             os.kill(worker, signal.SIGKILL)

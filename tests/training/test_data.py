@@ -142,6 +142,16 @@ def test_a_part_too_small_to_hold_anything_is_refused(raw: Path) -> None:
         loaded(Settings(valid_fraction=0.1))
 
 
+@pytest.mark.parametrize(("examples", "batches"), [(1, 1), (2, 1), (7, 1), (8, 1), (9, 2)])
+def test_a_data_set_of_few_examples_is_trained_on_in_as_many_batches_as_it_fills(
+    raw: Path, examples: int, batches: int
+) -> None:
+    write_set(raw, train=examples)
+    events = list(fit(Settings(batch_size=8, valid_fraction=0, epochs=2, device="cpu", seed=0), Inbox()))
+    assert events[-1].reason == "finished"
+    assert [event.batches for event in only(BatchTrained, events)] == [batches] * 2 * batches
+
+
 def test_the_program_holds_5000_and_1000_images_of_ten_even_classes(tiny: Settings) -> None:
     data, events = loaded(tiny)
     assert (data.name, data.source, events) == (

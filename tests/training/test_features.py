@@ -727,6 +727,17 @@ def test_a_validation_that_is_not_finite_warns_and_training_goes_on(
     assert {path.name for path in tmp_path.glob("epoch-*")} == {f"epoch-{e.epoch}.pt" for e in finite[:2]}
 
 
+def test_a_run_whose_validation_was_never_finite_says_that_there_is_no_best(
+    tiny: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken(monkeypatch, float("nan"), at=1, training=False)
+    events = run(tiny, tmp_path, epochs=1)
+    assert only(Warned, events)[-1].text == "there is no best checkpoint: validation was never finite"
+    assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
+    assert [event.split for event in only(Evaluated, events)] == ["valid"], "there is nothing to test"
+    assert (events[-1].reason, events[-1].best_epoch, events[-1].best_loss) == ("finished", None, None)
+
+
 # --- seeds, the test split, order, devices -------------------------------------------------------------------------
 
 
@@ -801,6 +812,28 @@ def test_a_device_that_is_not_there_is_refused_with_those_that_are(tiny: Setting
     with pytest.raises(DeviceError, match=rf"no device {name} here.*This machine has: .*cpu") as refused:
         run(tiny, device=name)
     assert refused.value.exit_code == 9
+
+
+@pytest.mark.parametrize(("step", "place"), [(1, "epoch 1, batch 1 of 8"), (11, "epoch 2, batch 3 of 8")])
+def test_a_device_out_of_memory_ends_the_run_and_costs_no_checkpoint(
+    tiny: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, place: str
+) -> None:
+    take, taken, events = optim.Step.__call__, 0, []
+
+    def out_of_memory(self: optim.Step, *words: object) -> object:
+        nonlocal taken
+        taken += 1
+        if taken == step:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+        return take(self, *words)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(optim.Step, "__call__", out_of_memory)
+    said = f"cpu is out of memory at {place}, with batch size 64. .* kept.\nTry --batch-size 32 --grad-accum-steps 2"
+    with pytest.raises(DeviceError, match=said) as refused:
+        for event in fit(tiny, Inbox(), tmp_path):
+            events.append(event)
+    assert refused.value.exit_code == 9 and len(only(BatchTrained, events)) == step - 1
+    assert [load(path)["step"] for path in tmp_path.glob("*.pt")] == ([] if step == 1 else [8, 8])
 
 
 def test_auto_takes_the_first_device_there_is() -> None:

@@ -182,6 +182,17 @@ def test_a_report_in_the_middle_is_that_of_an_unbroken_run(tiny: Settings, tmp_p
     assert differences(whole.outcome(), run.outcome()) == []
 
 
+def test_a_run_killed_between_best_and_last_writes_the_same_best_again(tiny: Settings, tmp_path: Path) -> None:
+    run = Broken(settings_of(tiny, "average and one cycle"), tmp_path / "checkpoints")
+    last, prev, best = (run.folder / f"{name}.pt" for name in ("last", "prev", "best"))
+    run.go(kill_at=17)
+    newer = reading.load(best)
+    last.write_bytes(prev.read_bytes())  # killed after the second epoch's best was saved, and before its last
+    assert (reading.load(last)["step"], newer["step"]) == (8, 16)
+    run.go(kill_at=17)
+    assert differences(newer, reading.load(best)) == ["watch"] and reading.load(last)["step"] == 16
+
+
 # --- every part counts ---------------------------------------------------------------------------------------------
 
 

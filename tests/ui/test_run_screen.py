@@ -12,7 +12,7 @@ from tests import replay
 from tests.ui.conftest import Show
 from tui_trainer.run import commands
 from tui_trainer.run.commands import Command
-from tui_trainer.run.events import BatchTrained, Event, RunPaused, RunResumed, RunStarted, Warned
+from tui_trainer.run.events import BatchTrained, Event, Preparing, RunPaused, RunResumed, RunStarted, Warned
 from tui_trainer.run.feed import Feed
 from tui_trainer.run.state import RunState, Series
 from tui_trainer.ui.dialogs import Ask, Help
@@ -106,6 +106,19 @@ async def test_quitting_a_live_run_asks_what_becomes_of_it(
         await shown.press(*keys)
         assert shown.run.sent == sent
         assert shown.app._exit is bool(sent)
+
+
+async def test_a_run_that_does_not_get_on_says_what_it_waits_for(show_run: Show) -> None:
+    async with show_run(replay.training()) as shown:
+        shown.screen._heard = -129.0  # the clock of the screens stands at 0
+        await shown.settle()
+        assert "no step for" not in shown.text
+        shown.screen._heard = -130.0
+        await shown.settle()
+        assert "no step for 130 s; log.txt says where it stands" in shown.text
+        shown.screen.feed._deliver([Preparing(what="waiting for data: 45 s")])
+        await shown.settle()
+        assert "waiting for data: 45 s" in shown.text and "no step for" not in shown.text
 
 
 async def test_the_learning_rate_must_be_a_number_above_0(show_run: Show) -> None:

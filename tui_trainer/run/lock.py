@@ -151,6 +151,14 @@ class Lock:
         finally:
             os.close(fd)
 
+    def pid(self) -> int | None:
+        """The process that trains here, when it is one of this machine."""
+        try:
+            held = json.loads(self._file.read_bytes())
+            return int(held["pid"]) if held["host"] == socket.gethostname() else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
     def holder(self) -> str:
         """Who trains here, in words."""
         try:

@@ -4,6 +4,7 @@ import contextlib
 import copy
 import faulthandler
 import itertools
+import os
 import random
 import time
 import traceback
@@ -21,6 +22,7 @@ from tui_trainer.run.disk import remove_left_over
 from tui_trainer.run.events import BatchTrained, Event, Preparing, RunEnded, RunHandedOver, RunStarted, Warned, rounded
 from tui_trainer.run.folder import RunFolder, provenance
 from tui_trainer.run.journal import Journal, follow, read
+from tui_trainer.run.leaving import Stay, stay_of
 from tui_trainer.run.lock import Held
 from tui_trainer.run.resume import Carried
 from tui_trainer.run.state import RunState
@@ -45,6 +47,10 @@ class Run(Protocol):
     @property
     def earlier(self) -> RunState:
         """What a viewer knows before the first of `events`: the run's earlier life, when it is carried on."""
+
+    @property
+    def stay(self) -> Stay:
+        """What becomes of it when its user leaves."""
 
     def events(self) -> Iterator[Event]:
         """What happens, until the run ends. Whoever iterates it waits with it."""
@@ -92,6 +98,10 @@ class LocalRun:
     @property
     def earlier(self) -> RunState:
         return copy.deepcopy(self.carried.state) if self.carried else RunState()
+
+    @property
+    def stay(self) -> Stay:
+        return stay_of(os.getpid())
 
     def send(self, command: Command) -> None:
         self.inbox.send(command)
@@ -276,6 +286,11 @@ class RecordedRun:
     def earlier(self) -> RunState:
         """Nothing: all of it comes as events."""
         return RunState()
+
+    @property
+    def stay(self) -> Stay:
+        pid = self.folder.lock.pid() if self.folder else None
+        return stay_of(pid) if pid else Stay()
 
     def send(self, command: Command) -> None:
         """Nobody listens."""

@@ -26,6 +26,7 @@ from tui_trainer.run.events import (
     Warned,
 )
 from tui_trainer.run.feed import Feed
+from tui_trainer.run.leaving import in_sentences
 from tui_trainer.run.resume import Carried, Resume, carry
 from tui_trainer.run.runs import Run
 from tui_trainer.run.state import RunState
@@ -133,6 +134,7 @@ class RunScreen(Screen[None]):
         self._line_views = [view for view in self._views if not isinstance(view, Panel)]
         self._panel_views = [view for view in self._views if isinstance(view, Panel)]
         self.choose(self._panel_views[0])
+        self.query_one(CheckpointLog).stay = self.run_.stay
         self.set_interval(0.25, self._tick)
         self.call_after_refresh(self.feed.start)  # not before this screen is seen: importing torch holds all threads up
 
@@ -469,10 +471,8 @@ class RunScreen(Screen[None]):
                 self.stop(commands.Stop(save=answer == "stop"))
                 self.app.exit()
 
-        saved = "The newest checkpoint stays."
-        if not self.state.checkpoints:
-            saved = "Nothing is saved yet."
-        question = f"The run is {'paused' if self.state.status == 'paused' else 'under way'}. {saved}"
+        kept = in_sentences(self.state, self.run_.stay, time.time())
+        question = f"The run is {'paused' if self.state.status == 'paused' else 'under way'}. {kept}"
         answers = {
             "detach": "Leave it to train in the background",
             "stop": "Stop and save",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from textual.content import Content
 
 from tui_trainer.run.events import Evaluated
+from tui_trainer.run.leaving import Stay, lamp
 from tui_trainer.run.state import (
     MOST_CHECKPOINTS,
     MOST_NOTES,
@@ -217,17 +218,23 @@ def places_of(state: RunState) -> int:
 
 
 class CheckpointLog(ListPanel):
-    """The files a resume or an export can use: kind, epoch, score, size, path."""
+    """The files a resume or an export can use: kind, epoch, score, size, path; and whether one may leave."""
 
     TITLE = "checkpoints"
+    stay = Stay()
+    """What becomes of the run when its user leaves."""
 
     def key(self, state: RunState) -> Hashable:
         newest = max((row.at for row in state.checkpoints.values()), default=0.0)
         minute = 0 if state.is_over else int((time.time() - newest) / 5)
-        return (newest, len(state.checkpoints), minute, self._up, state.is_over)
+        return (newest, len(state.checkpoints), minute, self._up, state.is_over, state.step, self.stay)
 
     def rows(self, state: RunState) -> list[CheckpointRow]:
+        style, words = lamp(state, self.stay, time.time())
+        while len(words) > self.content_size.width - 4 and " · " in words:
+            words = words.rpartition(" · ")[0]
         self.retitle(f" · newest {MOST_CHECKPOINTS}" if len(state.checkpoints) == MOST_CHECKPOINTS else "")
+        self.border_subtitle = Content.styled(words, LEVELS[style]) if words else Content("")
         order = {"epoch": 0, "last": 1, "best": 2}
         return sorted(state.checkpoints.values(), key=lambda row: (order.get(row.kind, 0), row.step))
 
