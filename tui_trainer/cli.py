@@ -4,6 +4,8 @@ import inspect
 import io
 import os
 import sys
+import tempfile
+import traceback
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
@@ -69,7 +71,7 @@ def _run(
     typed = {name: value for name, value in settings.items() if value is not None}
     resolved = gather(typed, config=config, preset_name=preset)
     if print_config:
-        print(to_toml(resolved.settings))
+        print(to_toml(resolved.settings, resolved.origins))
         return 0
     if json and not no_ui:
         raise UsageError("--json belongs to --no-ui. Type: tui-trainer --no-ui --json")
@@ -338,4 +340,10 @@ def main(words: list[str] | None = None) -> NoReturn:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         code = 0
+    except Exception as error:
+        code = 1
+        with tempfile.NamedTemporaryFile("w", prefix="tui-trainer-", suffix=".log", delete=False) as log:
+            log.write(traceback.format_exc())
+        what = f"{type(error).__name__}: {clean(error, 300)}"
+        print(f"{what}\nThis is a bug in tui-trainer. The details are in {log.name}.", file=sys.stderr)
     sys.exit(code if isinstance(code, int) else 0)

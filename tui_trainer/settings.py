@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from pydantic.fields import FieldInfo
 
 from tui_trainer.errors import SettingsError
+from tui_trainer.text import clean
 
 GROUPS = ("data", "model", "optimisation", "schedule", "run")
 ENV_PREFIX = "TUI_TRAINER_"
@@ -519,8 +520,8 @@ def to_plain(settings: Settings) -> dict[str, Any]:
     return {name: value for name, value in settings.model_dump().items() if value is not None}
 
 
-def to_toml(settings: Settings) -> str:
-    """Settings as a TOML file to keep, each with its help above it."""
+def to_toml(settings: Settings, origins: dict[str, str] | None = None) -> str:
+    """Settings as a TOML file to keep, each with its help above it, and where it came from when `origins` are given."""
     lines = []
     for group in GROUPS:
         lines.append(f"# --- {group} ---")
@@ -528,7 +529,9 @@ def to_toml(settings: Settings) -> str:
             if group_of(name) == group:
                 value = getattr(settings, name)
                 lines.append(f"# {info.description}")
-                lines.append(f"# {name} =" if value is None else tomli_w.dumps({name: value}).rstrip("\n"))
+                line = f"# {name} =" if value is None else tomli_w.dumps({name: value}).rstrip("\n")
+                origin = (origins or {}).get(name)
+                lines.append(f"{line}  # {clean(origin, 200)}" if origin else line)
         lines.append("")
     return "\n".join(lines)
 

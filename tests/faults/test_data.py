@@ -73,6 +73,10 @@ FAULTS: dict[str, tuple[Any, str]] = {
     "labels of another length": (lambda _, got: (got[0], got[1][:-1]), "does not fit"),
     "numbers that are not whole": (lambda _, got: (got[0], got[1].float()), "does not fit"),
     "a label out of range": (lambda _, got: (got[0], got[1] + 99), "does not fit"),
+    "nothing": (lambda _, got: (None, got[1]), "it is NoneType and Tensor, not two tensors"),
+    "a list": (lambda _, got: ([1], got[1]), "it is list and Tensor, not two tensors"),
+    "one thing": (lambda _, got: got[0], "could not be fetched"),
+    "a call of sys.exit": (raise_error(SystemExit(3)), "could not be fetched: SystemExit"),
     "another shape": (lambda _, got: (got[0][:, :, :-1], got[1]), "does not fit"),
 }
 

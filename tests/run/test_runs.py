@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -15,10 +16,21 @@ from tests.pty.terminal import until
 from tests.run.examples import ended, evaluated, folded, saved, started, trained
 from tui_trainer.errors import DataError, FolderError
 from tui_trainer.run import commands
-from tui_trainer.run.events import BatchTrained, CheckpointSaved, Event, Preparing, RunEnded, RunStarted, Warned
+from tui_trainer.run.events import (
+    BatchTrained,
+    CheckpointSaved,
+    EpochEnded,
+    Event,
+    Preparing,
+    RunEnded,
+    RunStarted,
+    Warned,
+)
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.journal import Journal, read
+from tui_trainer.run.resume import own_settings
 from tui_trainer.run.runs import LocalRun, Pulse, RecordedRun
+from tui_trainer.run.state import RunState
 from tui_trainer.settings import Settings
 from tui_trainer.sources import read_toml, resolve
 
@@ -91,6 +103,20 @@ def test_a_run_leaves_files_for_its_owner_alone_and_is_held_while_it_trains(tiny
     assert run.folder is not None and all(held) and not run.folder.is_held()
     for path in [run.folder.path, *run.folder.path.rglob("*")]:
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+
+
+def test_a_folder_that_is_deleted_under_way_can_be_found_and_carried_on_afterwards(tiny: Settings) -> None:
+    run = LocalRun(tiny)
+    told = []
+    for event in run.events():
+        told.append(event)
+        if isinstance(event, BatchTrained) and event.step == 3 and run.folder:
+            shutil.rmtree(run.folder.path)
+        if isinstance(event, EpochEnded) and run.folder:
+            assert run.folder.is_held() and list(read(run.folder.journal)) == told
+    assert run.folder is not None and told[-1].reason == "finished"
+    assert list(read(run.folder.journal)) == told and not run.folder.is_held()
+    assert own_settings(run.folder, RunState()).values["epochs"] == tiny.epochs
 
 
 def test_stop_saves_a_checkpoint_before_the_run_ends(tiny: Settings) -> None:
@@ -289,6 +315,7 @@ import importlib, json, pkgutil, sys
 import tui_trainer.run
 for module in pkgutil.iter_modules(tui_trainer.run.__path__):
     importlib.import_module(f"tui_trainer.run.{module.name}")
+from tui_trainer.run.resume import own_settings
 from tui_trainer.run.runs import LocalRun
 from tui_trainer.settings import Settings
 LocalRun(Settings())

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import lr_scheduler
 
 from tests.training.plain_loop import NeuralNetwork, Orders, measure, mini, only, plain_loop, prepared, steered
-from tui_trainer.errors import DeviceError, DivergedError
+from tui_trainer.errors import DeviceError, DivergedError, ModelError, TrainerError
 from tui_trainer.run import commands
 from tui_trainer.run.commands import Command, Inbox
 from tui_trainer.run.events import (
@@ -28,7 +28,7 @@ from tui_trainer.run.events import (
 )
 from tui_trainer.schedule import lr_factor
 from tui_trainer.settings import Settings
-from tui_trainer.training import optim
+from tui_trainer.training import models, optim
 from tui_trainer.training.course import Course
 from tui_trainer.training.devices import pick
 from tui_trainer.training.loop import epochs, fit, train
@@ -828,12 +828,56 @@ def test_a_device_out_of_memory_ends_the_run_and_costs_no_checkpoint(
         return take(self, *words)  # type: ignore[arg-type]
 
     monkeypatch.setattr(optim.Step, "__call__", out_of_memory)
-    said = f"cpu is out of memory at {place}, with batch size 64. .* kept.\nTry --batch-size 32 --grad-accum-steps 2"
+    said = f"cpu is out of memory at {place}, with batch size 64 .* free.. .* kept.\nTry --batch-size 32 --grad-accum-steps 2"
     with pytest.raises(DeviceError, match=said) as refused:
         for event in fit(tiny, Inbox(), tmp_path):
             events.append(event)
     assert refused.value.exit_code == 9 and len(only(BatchTrained, events)) == step - 1
     assert [load(path)["step"] for path in tmp_path.glob("*.pt")] == ([] if step == 1 else [8, 8])
+
+
+class Fails(nn.Module):
+    """A layer that lets so many batches pass and fails at the next."""
+
+    def __init__(self, after: int, error: Exception) -> None:
+        super().__init__()
+        self.left, self.error = after, error
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        self.left -= 1
+        if self.left < 0:
+            raise self.error
+        return X
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "code", "said"),
+    [
+        (RuntimeError("mat1 \x1b[2Jand mat2"), ModelError, 4, r"mlp failed at .* \(64, 1, 28, 28\).*mat1 \\x1b\[2Jand"),
+        (ValueError("Expected more than 1 value per channel"), ModelError, 4, "mlp takes statistics of each batch"),
+        (torch.AcceleratorError("CUDA error: device-side assert"), DeviceError, 9, "cpu has failed at .*: CUDA error"),
+    ],
+    ids=["any", "a batch of one", "the device"],
+)
+@pytest.mark.parametrize("after", [0, 11])
+def test_a_model_that_fails_is_told_with_its_place_and_costs_no_checkpoint(
+    tiny: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    kind: type[TrainerError],
+    code: int,
+    said: str,
+    after: int,
+) -> None:
+    build = models.build
+    monkeypatch.setattr(models, "build", lambda *words: nn.Sequential(Fails(after, error), build(*words)))
+    monkeypatch.setattr(models, "layers_of", lambda *_: ())
+    monkeypatch.setattr(optim, "replays", lambda *_: False)
+    with pytest.raises(kind, match=said) as refused:
+        list(fit(tiny, Inbox(), tmp_path))
+    assert refused.value.exit_code == code and "\x1b" not in str(refused.value)
+    assert [load(path)["step"] for path in tmp_path.glob("*.pt")] == ([] if after == 0 else [8, 8])
 
 
 def test_auto_takes_the_first_device_there_is() -> None:

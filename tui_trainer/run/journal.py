@@ -18,6 +18,7 @@ class Journal:
     KEPT = 10_000
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._waiting: list[bytes] = []
         size = os.fstat(self._fd).st_size
@@ -42,6 +43,19 @@ class Journal:
             if not failing:
                 return Warned(text=f"the journal cannot be written ({error.strerror}); events are kept in memory")
         return None
+
+    def make_again(self) -> None:
+        """Put the file back where somebody has deleted it, with all that was in it.
+
+        Raises:
+            OSError: there is no room, or no folder.
+        """
+        fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        at = 0
+        while part := os.pread(self._fd, 1 << 20, at):
+            at += os.write(fd, part)
+        os.close(self._fd)
+        self._fd = fd
 
     def close(self) -> None:
         os.close(self._fd)

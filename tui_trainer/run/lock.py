@@ -59,21 +59,36 @@ class Lock:
         held = Held(fd)
         try:
             self._take(fd)
-            os.ftruncate(fd, 0)
-            os.pwrite(
-                fd, json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}).encode(), 0
-            )
-            keep_from_workers(fd)
-            self._alive_at = time.monotonic()
+            self._sign(fd)
             try:
                 yield held
             finally:
                 if not held.given:
                     with contextlib.suppress(OSError):
-                        os.ftruncate(fd, 0)  # it ended well: another host need not wait until a sign of life is old
+                        os.ftruncate(held.fd, 0)  # it ended well: another host need not wait for a sign of life
         finally:
-            not_kept_any_more(fd)
-            os.close(fd)
+            not_kept_any_more(held.fd)
+            os.close(held.fd)
+
+    def _sign(self, fd: int) -> None:
+        """Say who holds it."""
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}).encode(), 0)
+        keep_from_workers(fd)
+        self._alive_at = time.monotonic()
+
+    def hold_again(self, held: Held) -> None:
+        """Put the file back where somebody has deleted it, and hold that.
+
+        Raises:
+            OSError: it cannot be made, or another process was quicker.
+        """
+        fd = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._sign(fd)
+        old, held.fd = held.fd, fd
+        not_kept_any_more(old)
+        os.close(old)
 
     def _refuse_foreign(self) -> None:
         """Refuse to train where somebody else could have put files, or can."""

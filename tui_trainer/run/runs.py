@@ -19,7 +19,17 @@ from tui_trainer.run.background import Orders
 from tui_trainer.run.commands import Command, Inbox
 from tui_trainer.run.control import Connection, Control, Refused, own_name
 from tui_trainer.run.disk import remove_left_over
-from tui_trainer.run.events import BatchTrained, Event, Preparing, RunEnded, RunHandedOver, RunStarted, Warned, rounded
+from tui_trainer.run.events import (
+    BatchTrained,
+    CheckpointSaved,
+    Event,
+    Preparing,
+    RunEnded,
+    RunHandedOver,
+    RunStarted,
+    Warned,
+    rounded,
+)
 from tui_trainer.run.folder import RunFolder, provenance
 from tui_trainer.run.journal import Journal, follow, read
 from tui_trainer.run.leaving import Stay, stay_of
@@ -119,6 +129,7 @@ class LocalRun:
         with folder.lock.hold(self._lock) as held:
             made_by = provenance()
             try:
+                remove_left_over(folder.path)
                 remove_left_over(folder.checkpoints)
                 if self.carried is None:
                     folder.write_manifest(self.settings, made_by)
@@ -128,15 +139,18 @@ class LocalRun:
                     f"The run folder {clean(folder.path)} cannot be written: {error.strerror}. Nothing was trained."
                 ) from error
             unwritten: RunStarted | None = None
+            started: RunStarted | None = None
             control = Control(folder.path, self.inbox)
             try:
                 for event in map(rounded, self._guarded(folder, control.problem)):
                     warning = journal.append(event)  # one event to all viewers, live or from the disk
                     if isinstance(event, RunStarted):
-                        unwritten = event
+                        unwritten = started = event
                     if unwritten and (self.carried is None or isinstance(event, BatchTrained)):
                         self._write_manifest(folder, unwritten, made_by)  # what was changed counts from the first step
                         unwritten = None
+                    if isinstance(event, CheckpointSaved) and started and not folder.journal.exists():
+                        self._make_again(folder, held, journal, started, made_by)
                     if isinstance(event, RunHandedOver):
                         control.close()
                         if failed := self._hand_over(folder, held):
@@ -150,6 +164,15 @@ class LocalRun:
             finally:
                 control.close()
                 journal.close()
+
+    def _make_again(
+        self, folder: RunFolder, held: Held, journal: Journal, started: RunStarted, made_by: dict[str, object]
+    ) -> None:
+        """Somebody has deleted the folder, and a checkpoint has made it again: now it can be found and resumed, too."""
+        with contextlib.suppress(OSError):
+            journal.make_again()
+            self._write_manifest(folder, started, made_by)
+            folder.lock.hold_again(held)
 
     def _hand_over(self, folder: RunFolder, held: Held) -> RunEnded | None:
         """Start the process that goes on with the run, and give it the lock; how the run ended when that fails."""

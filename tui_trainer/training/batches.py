@@ -242,7 +242,7 @@ class Loader(Batches):
             while True:
                 try:
                     images, y = next(fetched)
-                except Exception as error:
+                except (Exception, SystemExit) as error:  # a data set that calls sys.exit has failed too
                     if "DataLoader timed out" not in str(error):
                         raise self._fault(error, number) from error
                     waited += self._look
@@ -259,7 +259,7 @@ class Loader(Batches):
             X = self._inputs(images.to(self._device, non_blocking=True), indices)
             yield X, y.to(self._device, non_blocking=True)
 
-    def _check(self, images: Tensor, y: Tensor, examples: int, number: int) -> None:
+    def _check(self, images: object, y: object, examples: int, number: int) -> None:
         """On a GPU a label out of range would end the process without a word.
 
         Raises:
@@ -267,7 +267,9 @@ class Loader(Batches):
         """
         wanted = (examples, *self._images.images.shape[1:])
         reason = ""
-        if images.shape != wanted:
+        if not (isinstance(images, Tensor) and isinstance(y, Tensor)):
+            reason = f"it is {type(images).__name__} and {type(y).__name__}, not two tensors"
+        elif images.shape != wanted:
             reason = f"its images are {tuple(images.shape)}, not {wanted}"
         elif y.shape != (examples,) or y.dtype != torch.int64:
             reason = f"its labels are {tuple(y.shape)} of {y.dtype}, not {examples} whole numbers"
@@ -276,7 +278,7 @@ class Loader(Batches):
         if reason:
             raise DataError(f"Batch {number:,} does not fit: {reason}. What was saved before is kept.")
 
-    def _fault(self, error: Exception, number: int) -> DataError:
+    def _fault(self, error: BaseException, number: int) -> DataError:
         """What kept a batch from coming, for people."""
         kept = "What was saved before is kept."
         if isinstance(error, StopIteration):

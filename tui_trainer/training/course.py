@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from tui_trainer.errors import DivergedError, FolderError
+from tui_trainer.errors import DeviceError, DivergedError, FolderError, ModelError, TrainerError
 from tui_trainer.run.commands import Inbox, Stop
 from tui_trainer.run.events import BatchTrained, CheckpointSaved, Evaluated, Event, RunEnded, RunStarted, Warned
 from tui_trainer.settings import Settings
@@ -173,6 +173,24 @@ class Course:
         if self.batch == self.batches:
             return True
         return (self.ends_epoch or self.over) and self.step.ends_group(self.batch)
+
+    def fault_of_step(self, error: Exception, X: Tensor) -> Exception:
+        """What the user is told when a step or a measurement of the inputs `X` fails."""
+        if isinstance(error, TrainerError | torch.OutOfMemoryError):
+            return error
+        kept = "What was saved before is kept."
+        text = clean(str(error).strip().split("\n")[0], 200)
+        if isinstance(error, torch.AcceleratorError):
+            return DeviceError(f"{self.device} has failed at {self.place()}: {text}. {kept}")
+        if "more than 1 value per channel" in str(error):
+            return ModelError(
+                f"{clean(self.settings.model, 60)} takes statistics of each batch, and that at {self.place()} has too "
+                f"few values for it. {kept}\nChoose a --batch-size that leaves no single example over."
+            )
+        return ModelError(
+            f"{clean(self.settings.model, 60)} failed at {self.place()} on inputs of shape {tuple(X.shape)}: "
+            f"{type(error).__name__}: {text}. {kept}"
+        )
 
     def place(self) -> str:
         return f"epoch {max(1, self.epoch)}, batch {min(self.batch + 1, self.batches):,} of {self.batches:,}"
@@ -352,7 +370,7 @@ class Course:
         if self._folder is not None and not self._folder.exists() and not self._made_again:
             self._made_again = True
             self._folder.mkdir(mode=0o700, parents=True)
-            self.warnings.append("the run folder was deleted; it is made again, and holds what is saved from here on")
+            self.warnings.append("the run folder was deleted; it is made again, with what is saved from here on")
 
     def pack(self, result: Evaluated | None) -> bytes:
         """This moment as the bytes of a checkpoint; `result` is the validation that belongs to it.

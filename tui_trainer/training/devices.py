@@ -5,10 +5,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import psutil
 import torch
 
 from tui_trainer.errors import DeviceError
 from tui_trainer.settings import Settings
+from tui_trainer.text import size
 
 
 def available() -> list[str]:
@@ -53,6 +55,15 @@ def describe(device: torch.device) -> str:
         threads = torch.get_num_threads()
         return f"cpu, {threads} thread{'s' if threads > 1 else ''}"
     return str(device)
+
+
+def memory(device: torch.device) -> str:
+    """What is taken and what is free where `device` keeps its tensors, as a phrase."""
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        return f"{size(torch.cuda.memory_allocated(device))} taken by this run, {size(free)} of {size(total)} free"
+    here = psutil.virtual_memory()
+    return f"{size(here.available)} of {size(here.total)} free"
 
 
 @contextmanager

@@ -56,7 +56,10 @@ def train(course: Course) -> Iterator[Happening]:
             continue
         if course.leaves_out(batch):
             continue
-        loss = course.step(X, y, batch)  # predict, measure, backward, update: see optim.Step
+        try:
+            loss = course.step(X, y, batch)  # predict, measure, backward, update: see optim.Step
+        except Exception as error:
+            raise course.fault_of_step(error, X) from error
         course.count(loss, len(X))
         if course.due():  # .item() waits for the device, so only when it will be seen
             yield course.report()
@@ -94,9 +97,12 @@ def evaluate(
             yield Preparing(what=course.waiting())
             yield from obey(course, waits=waits)
             continue
-        with course.step.autocast:
-            pred = model(X)
-            loss_sum += course.loss_function(pred, y) * len(X)
+        try:
+            with course.step.autocast:
+                pred = model(X)
+                loss_sum += course.loss_function(pred, y) * len(X)
+        except Exception as error:
+            raise course.fault_of_step(error, X) from error
         confusion.scatter_add_(0, y * classes + pred.argmax(1), torch.ones_like(y))  # bincount waits for the device
         examples += len(X)
         yield from obey(course, waits=waits)
@@ -432,8 +438,9 @@ def happenings(
         yield course.ended("diverged", error=text, exit_code=error.exit_code)
     except torch.OutOfMemoryError as error:
         where = f" at {course.place()}" if course else ""
+        memory = f" ({devices.memory(course.device)})" if course else ""
         raise DeviceError(
-            f"{settings.device} is out of memory{where}, with batch size {settings.batch_size}. "
+            f"{settings.device} is out of memory{where}, with batch size {settings.batch_size}{memory}. "
             f"Saved checkpoints are kept.\nTry --batch-size {max(1, settings.batch_size // 2)} --grad-accum-steps 2."
         ) from error
     finally:
