@@ -82,7 +82,8 @@ class Identity(Clocked):
         if not state.checkpoints:
             return ""
         newest = max(row.at for row in state.checkpoints.values())
-        return "" if state.is_over else f"saved {ago(time.time() - newest)}"
+        now = time.time() if self.at is None else self.at
+        return "" if state.is_over else f"saved {ago(now - newest)}"
 
     def draw(self, state: RunState, width: int, height: int) -> Content:
         used = state.settings

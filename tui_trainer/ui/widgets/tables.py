@@ -221,9 +221,13 @@ class CheckpointLog(ListPanel):
 
     TITLE = "checkpoints"
 
+    @property
+    def _now(self) -> float:
+        return time.time() if self.at is None else self.at
+
     def key(self, state: RunState) -> Hashable:
         newest = max((row.at for row in state.checkpoints.values()), default=0.0)
-        minute = 0 if state.is_over else int((time.time() - newest) / 5)
+        minute = 0 if state.is_over else int((self._now - newest) / 5)
         return (newest, len(state.checkpoints), minute, self._up, state.is_over)
 
     def rows(self, state: RunState) -> list[CheckpointRow]:
@@ -237,7 +241,7 @@ class CheckpointLog(ListPanel):
     def lines(self, row: CheckpointRow, state: RunState, width: int) -> list[Content]:
         where = f"epoch {row.epoch}"
         score = f"loss {fixed(row.score)}" if row.score is not None else f"step {row.step:,}"
-        when = time.strftime("%H:%M:%S", time.localtime(row.at)) if state.is_over else ago(time.time() - row.at)
+        when = time.strftime("%H:%M:%S", time.localtime(row.at)) if state.is_over else ago(self._now - row.at)
         text = (
             f"{'★' if row.kind == 'best' else ' '} {clean(row.kind, 8):<5} {where:<9} {score:<12} {size(row.bytes):>8}"
         )
