@@ -83,13 +83,13 @@ def words_of(event: Event, kind: Mark) -> str:
         case Evaluated():
             return f"tested: {percent(event.accuracy)}"
         case RunStarted():
-            return "started" if event.resumed_from is None else f"carried on in epoch {event.epoch:,}"
+            return "started" if event.resumed_from is None else f"carries on in epoch {event.epoch:,}"
         case LearningRateChanged():
             return f"learning rate {number(event.lr)} ({clean(event.by, 20)})"
         case RunPaused():
             return f"paused: {clean(event.text)}" if event.text else "paused"
         case RunResumed():
-            return "went on"
+            return "carries on"
         case Warned():
             return clean(event.text)
         case RunEnded():

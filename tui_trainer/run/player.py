@@ -233,10 +233,10 @@ class Player:
         first, beyond = (self._marks_before(moment) for moment in (start, end))
         return bytes(self._mark_kinds[first:beyond])
 
-    def mark_after(self, time: float) -> float | None:
-        """The moment of the first mark that is not before `time`, if any."""
-        index = self._marks_before(time)
-        return self._times[self._mark_ends[index] - 1] if index < len(self._mark_ends) else None
+    def last_mark(self, start: float, end: float) -> float | None:
+        """The moment of the last mark from a moment up to another, which is not part of it."""
+        first, beyond = self._marks_before(start), self._marks_before(end)
+        return self._times[self._mark_ends[beyond - 1] - 1] if beyond > first else None
 
     def _marks_before(self, moment: float) -> int:
         return bisect_right(self._mark_ends, bisect_left(self._times, moment))

@@ -1,7 +1,6 @@
 """The replay: the run screen of a recorded run, with a line to play it by in place of the keys that steer."""
 
 import time
-from collections.abc import Iterator
 
 from textual import on
 from textual.app import ComposeResult
@@ -12,17 +11,15 @@ from tui_trainer.run.player import Player
 from tui_trainer.run.runs import RecordedRun
 from tui_trainer.ui.pace import Pace
 from tui_trainer.ui.run_screen import RunScreen
-from tui_trainer.ui.widgets.keys import KeyLine
+from tui_trainer.ui.widgets.header import Trouble
+from tui_trainer.ui.widgets.keys import KeyLine, bindings_of
 from tui_trainer.ui.widgets.player_line import PlayerLine
 
-LOOKS = ("zoom", "help", "confusion_mode", "log_axis", "model", "next_panel", "panel", "scroll", "")
-"""What the keys of the run screen do that a replay takes over: they look and steer nothing."""
 
-
-def _keys_that_look() -> Iterator[Binding]:
-    for binding in RunScreen.BINDINGS:
-        if isinstance(binding, Binding) and binding.action.split("(")[0] in LOOKS:
-            yield binding
+def _keys_that_look(*actions: str) -> list[Binding]:
+    """The run screen's keys for what steers nothing."""
+    known = [binding for binding in RunScreen.BINDINGS if isinstance(binding, Binding)]
+    return [binding for action in actions for binding in known if binding.action.split("(")[0] == action]
 
 
 class ReplayScreen(RunScreen, inherit_bindings=False):
@@ -45,6 +42,8 @@ class ReplayScreen(RunScreen, inherit_bindings=False):
             "plus,equals_sign,right_square_bracket", "speed(1)", "Speed", tooltip="Slower, faster.", key_display="- +"
         ),
         Binding("minus,left_square_bracket", "speed(-1)", show=False),
+        *_keys_that_look("zoom", "help"),
+        Binding("q,escape", "leave", "Leave", tooltip="Leave the replay.", id="leave"),
         Binding(
             "full_stop,shift+right",
             "event(1)",
@@ -53,7 +52,7 @@ class ReplayScreen(RunScreen, inherit_bindings=False):
             key_display=", .",
         ),
         Binding("comma,shift+left", "event(-1)", show=False),
-        *_keys_that_look(),
+        *_keys_that_look("confusion_mode", "log_axis", "model", "next_panel", "panel", "scroll", ""),
         Binding(
             "home",
             "seek(0)",
@@ -63,7 +62,6 @@ class ReplayScreen(RunScreen, inherit_bindings=False):
             key_display="home end",
         ),
         Binding("end", "seek(1)", show=False),
-        Binding("q,escape", "leave", "Leave", tooltip="Leave the replay.", id="leave"),
         Binding("ctrl+c", "leave", show=False),
     ]
 
@@ -93,7 +91,8 @@ class ReplayScreen(RunScreen, inherit_bindings=False):
 
     def _begin(self) -> None:
         self.line = self.query_one(PlayerLine)
-        self.call_after_refresh(self._read_on)
+        self.query_one(Trouble).steers = False
+        self._read_on()
 
     def _read_on(self) -> None:
         """Read a bunch of events; keys are answered between two of them. Then it plays."""
@@ -151,7 +150,7 @@ class ReplayScreen(RunScreen, inherit_bindings=False):
         return super().why_not(action) if action == "model" else None
 
     def shown_keys(self) -> list[Binding]:
-        return [binding for binding in self.BINDINGS if isinstance(binding, Binding) and binding.show]
+        return [binding for binding in bindings_of(self) if binding.show]
 
     def label_of(self, binding: Binding) -> str:
         if binding.action == "play":
@@ -182,7 +181,7 @@ class ReplayScreen(RunScreen, inherit_bindings=False):
 
     @on(PlayerLine.Sought)
     def sought(self, message: PlayerLine.Sought) -> None:
-        self.player.seek(message.time)
+        self.player.seek(message.moment)
         self._moved()
 
     def action_event(self, way: int) -> None:
@@ -196,10 +195,13 @@ class ReplayScreen(RunScreen, inherit_bindings=False):
         self._moved()
 
     def action_speed(self, way: int) -> None:
+        before = self.player.speed
         if way > 0:
             self.player.faster()
         else:
             self.player.slower()
+        if self.player.speed == before:
+            self.say("It does not play faster." if way > 0 else "It does not play slower.")
         self._moved()
 
     def action_leave(self) -> None:

@@ -1,7 +1,6 @@
 """The line that a recorded run is played by: whether it plays, where it is, how fast, and what was passed last."""
 
 from collections.abc import Hashable
-from dataclasses import dataclass
 
 from textual import events
 from textual.content import Content
@@ -35,12 +34,13 @@ class PlayerLine(View):
     PlayerLine { background: $panel; }
     """
 
-    @dataclass
     class Sought(Message):
         """The slider was moved."""
 
-        time: float
-        """Seconds of play time."""
+        def __init__(self, moment: float) -> None:
+            """`moment` is in seconds of play time."""
+            super().__init__()
+            self.moment = moment
 
     def __init__(self, player: Player, id: str) -> None:
         super().__init__(id=id)
@@ -132,5 +132,5 @@ class PlayerLine(View):
         """Go to what a column shows: its mark if it has one."""
         first, width = self._slider
         start, end = self._moments(min(width - 1, max(0, x - first)))
-        mark = self.player.mark_after(start)
-        self.post_message(self.Sought(mark if mark is not None and mark < end else start))
+        mark = self.player.last_mark(start, end)
+        self.post_message(self.Sought(start if mark is None else mark))

@@ -236,7 +236,7 @@ class CheckpointLog(ListPanel):
         return sorted(state.checkpoints.values(), key=lambda row: (order.get(row.kind, 0), row.step))
 
     def empty(self, state: RunState) -> str:
-        return to_come(state, "after the first epoch, or with c")
+        return to_come(state, "after the first epoch, or with c" if self.at is None else "after the first epoch")
 
     def lines(self, row: CheckpointRow, state: RunState, width: int) -> list[Content]:
         where = f"epoch {row.epoch}"
