@@ -95,7 +95,8 @@ def _replay(
     /,
     *,
     speed: Annotated[
-        float | None, Parameter(help="Seconds of the run in a second. Without it the whole run takes about 30.")
+        float | None,
+        Parameter(help="How many times as fast as it was. Without it the whole takes half a minute.", metavar="N"),
     ] = None,
     output_dir: Annotated[str, Parameter(help="Where runs are looked for.")] = "runs",
 ) -> int:
@@ -105,7 +106,7 @@ def _replay(
     if speed is not None and not 0 < speed <= 1e6:
         raise UsageError(f"--speed: must be above 0 and at most 1,000,000, found {speed:g}")
     found = folder.find(run, output_dir)
-    need_terminal(f"The run's events are lines of {clean(found.journal)}")
+    need_terminal(f"What the run says is in {clean(found.journal)}, one JSON object a line.")
     from tui_trainer.ui.app import TrainerApp, show
     from tui_trainer.ui.replay_screen import ReplayScreen
 

@@ -3,13 +3,14 @@
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from tests import replay
-from tests.run.examples import folded, started, trained
+from tests.run.examples import epoch_ended, folded, started, trained
 from tests.ui.conftest import SIZES, Show, Shown
 from tui_trainer.run.events import Event, RunPaused, Warned, to_json
 from tui_trainer.run.folder import RunFolder
@@ -135,9 +136,19 @@ async def test_what_depends_on_the_clock_is_told_by_that_of_the_run(show_replay:
         top = shown.text.splitlines()
         assert "saved 5 s ago" in top[0] and "0:24" in top[0]
         assert any("checkpoints/last.pt  5 s ago" in line for line in top)
-        before = (shown.player.position, top[1])
-        await shown.play(0.5)
-        assert shown.player.position == before[0] and shown.text.splitlines()[1] != before[1], "what is left runs down"
+
+
+async def test_what_is_left_runs_down_between_two_events(show_replay: ShowReplay) -> None:
+    events = [started(), trained(1, speed=1.0), trained(2, speed=1.0)]
+    async with show_replay([replace(event, at=1e9 + 4 * i) for i, event in enumerate(events)], speed=1.0) as shown:
+        await shown.play(4.0)
+        seen = []
+        for _ in range(4):
+            seen.append(shown.text.splitlines()[1].split(" left")[0].split()[-1])
+            assert shown.player.position == 2
+            await shown.play(0.95)
+        seconds = [60 * int(clock.split(":")[0]) + int(clock.split(":")[1]) for clock in seen]
+        assert seconds == [seconds[0] - n for n in range(4)]
 
 
 @pytest.mark.parametrize("size", [(59, 14), (60, 15), (79, 23), (109, 31), (110, 32)])
@@ -279,9 +290,8 @@ async def test_many_epochs_do_not_crowd_the_slider(show_replay: ShowReplay) -> N
     events: list[Event] = [started(epochs=500)]
     for epoch in range(1, 501):
         events += [trained(10 * epoch), *([Warned(text="hot")] if epoch == 250 else [])]
-        events.append(replay.events("finished")[-4].__class__(epoch=epoch, train_loss=1.0, seconds=1.0))
-    events = [event.__class__(**{n: getattr(event, n) for n in event.__dataclass_fields__} | {"at": 1e9 + i})
-              for i, event in enumerate(events)]  # fmt: skip
+        events.append(epoch_ended(epoch))
+    events = [replace(event, at=1e9 + second) for second, event in enumerate(events)]
     async with show_replay(events) as shown:
         await shown.press("space", "home")
         assert "┼" not in shown.line and shown.line.count("!") == 1
