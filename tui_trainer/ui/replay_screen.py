@@ -95,13 +95,16 @@ class ReplayScreen(RunScreen, inherit_bindings=False):
         self._read_on()
 
     def _read_on(self) -> None:
-        """Read a bunch of events; keys are answered between two of them. Then it plays."""
+        """Read for a moment; then the screen is drawn and keys are answered. When all is read it plays."""
         if not self.is_attached:
             return
-        self.line.read = next(self._reading, None)
-        if self.line.read is not None:
+        until = time.monotonic() + self.TICK
+        while (part := next(self._reading, None)) is not None and time.monotonic() < until:
+            pass
+        self.line.read = part
+        if part is not None:
             self._draw_lines()
-            self.call_after_refresh(self._read_on)
+            self.set_timer(0.005, self._read_on)
             return
         self.player.begin(self._speed)
         self._last = time.monotonic()

@@ -54,12 +54,13 @@ class PlayerLine(View):
     def key(self, state: RunState) -> Hashable:
         player = self.player
         column = self._column(player.now) if self._slider[1] else 0
-        return (self.read, player.playing, player.position, int(player.now), column, player.speed)
+        read = None if self.read is None else int(100 * self.read)
+        return (read, player.playing, player.position, int(player.now), column, player.speed)
 
     def draw(self, state: RunState, width: int, height: int) -> Content:
         player = self.player
         if self.read is not None:
-            return Content.styled(f" reading the journal: {100 * self.read:.0f} %", MUTED)
+            return Content.styled(f" reading the journal: {int(100 * self.read)} %", MUTED)
         if not len(player):
             return Content.styled(" nothing was recorded", MUTED)
         sign, style = ("▶", "bold $success") if player.playing else ("❚❚", "bold $warning")
@@ -93,8 +94,10 @@ class PlayerLine(View):
         player = self.player
         knob = width - 1 if player.at_end else self._column(player.now)
         shown = [max(player.marks_between(*self._moments(column)), default=0) for column in range(width)]
-        if sum(kind in (Mark.EPOCH, Mark.STARTED) for kind in shown) > width // 3:
-            shown = [0 if kind in (Mark.EPOCH, Mark.STARTED) else kind for kind in shown]
+        for least in Mark:  # when marks crowd the slider those that say least are left out
+            if sum(map(bool, shown)) <= width // 2:
+                break
+            shown = [0 if kind == least else kind for kind in shown]
         parts: list[tuple[str, str]] = []
         for column, kind in enumerate(shown):
             if column == knob:
