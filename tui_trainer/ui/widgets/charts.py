@@ -131,7 +131,8 @@ class LossChart(Panel):
         self.log_scale = True
 
     def key(self, state: RunState) -> Hashable:
-        return (state.step, len(state.valid_curve), state.epoch, self.log_scale)
+        waits_for = "" if len(state.train_curve) else (state.activity, state.is_over)
+        return (state.step, len(state.valid_curve), state.epoch, self.log_scale, waits_for)
 
     def draw(self, state: RunState, width: int, height: int) -> Content:
         legend = Content.assemble(("━ training ", "$primary"), ("━ validation", "$secondary"))

@@ -82,7 +82,8 @@ class Identity(Clocked):
         if not state.checkpoints:
             return ""
         newest = max(row.at for row in state.checkpoints.values())
-        return "" if state.is_over else f"saved {ago(time.time() - newest)}"
+        now = time.time() if self.at is None else self.at
+        return "" if state.is_over else f"saved {ago(now - newest)}"
 
     def draw(self, state: RunState, width: int, height: int) -> Content:
         used = state.settings
@@ -237,20 +238,26 @@ class Trouble(View):
     }
     """
 
+    steers = True
+    """False where no key carries the run on."""
+
     def __init__(self, name: str, id: str) -> None:
         super().__init__(id=id)
         self._run_name = name
+
+    def _text(self, state: RunState) -> str:
+        return text_of_trouble(state, self._run_name, steers=self.steers)
 
     def key(self, state: RunState) -> Hashable:
         return (state.status, state.ended)
 
     def show(self, state: RunState) -> bool:
-        self.set_class(bool(text_of_trouble(state, self._run_name)), "-shown")
+        self.set_class(bool(self._text(state)), "-shown")
         self.state = state
         if (key := self.key(state)) == self._drawn:
             return False
         self._drawn = key
-        self._picture = Content(text_of_trouble(state, self._run_name))
+        self._picture = Content(self._text(state))
         self.refresh(layout=True)
         return True
 
@@ -258,15 +265,16 @@ class Trouble(View):
         """Its height follows its text."""
 
     def draw(self, state: RunState, width: int, height: int) -> Content:
-        return Content(text_of_trouble(state, self._run_name))
+        return Content(self._text(state))
 
 
-def text_of_trouble(state: RunState, name: str) -> str:
+def text_of_trouble(state: RunState, name: str, *, steers: bool = True) -> str:
     """The sentences for a run that went wrong, nothing for one that did not; `name` is what it is carried on by."""
     if state.status == "lost":
         return (
             "The process that trained here ended without a goodbye: it was killed, or the machine went down.\n"
-            f"What it had saved is whole. Carry on with r, or with: tui-trainer resume {clean(name, 80) or 'last'}"
+            f"What it had saved is whole. Carry on {'with r, or ' if steers else ''}"
+            f"with: tui-trainer resume {clean(name, 80) or 'last'}"
         )
     if state.ended is None or not state.ended.error:
         return ""

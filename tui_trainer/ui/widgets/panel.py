@@ -26,6 +26,9 @@ class View(Widget):
     View { height: 1; }
     """
 
+    at: float | None = None
+    """The moment that is shown, Unix seconds; None for now."""
+
     def __init__(self, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
         self.state = RunState()

@@ -224,13 +224,17 @@ class CheckpointLog(ListPanel):
     stay = Stay()
     """What becomes of the run when its user leaves."""
 
+    @property
+    def _now(self) -> float:
+        return time.time() if self.at is None else self.at
+
     def key(self, state: RunState) -> Hashable:
         newest = max((row.at for row in state.checkpoints.values()), default=0.0)
-        minute = 0 if state.is_over else int((time.time() - newest) / 5)
+        minute = 0 if state.is_over else int((self._now - newest) / 5)
         return (newest, len(state.checkpoints), minute, self._up, state.is_over, state.step, self.stay)
 
     def rows(self, state: RunState) -> list[CheckpointRow]:
-        style, words = lamp(state, self.stay, time.time())
+        style, words = lamp(state, self.stay, time.time()) if self.at is None else ("", "")
         while len(words) > self.content_size.width - 4 and " · " in words:
             words = words.rpartition(" · ")[0]
         self.retitle(f" · newest {MOST_CHECKPOINTS}" if len(state.checkpoints) == MOST_CHECKPOINTS else "")
@@ -239,12 +243,12 @@ class CheckpointLog(ListPanel):
         return sorted(state.checkpoints.values(), key=lambda row: (order.get(row.kind, 0), row.step))
 
     def empty(self, state: RunState) -> str:
-        return to_come(state, "after the first epoch, or with c")
+        return to_come(state, "after the first epoch, or with c" if self.at is None else "after the first epoch")
 
     def lines(self, row: CheckpointRow, state: RunState, width: int) -> list[Content]:
         where = f"epoch {row.epoch}"
         score = f"loss {fixed(row.score)}" if row.score is not None else f"step {row.step:,}"
-        when = time.strftime("%H:%M:%S", time.localtime(row.at)) if state.is_over else ago(time.time() - row.at)
+        when = time.strftime("%H:%M:%S", time.localtime(row.at)) if state.is_over else ago(self._now - row.at)
         text = (
             f"{'★' if row.kind == 'best' else ' '} {clean(row.kind, 8):<5} {where:<9} {score:<12} {size(row.bytes):>8}"
         )
