@@ -168,7 +168,8 @@ class LinePrinter:
             case LearningRateChanged():
                 self._talk(f"learning rate {number(event.lr)} ({event.by})")
             case RunPaused():
-                self._talk(f"paused: {clean(event.text, 500)}" if event.text else "paused")
+                word = "parked" if event.why == "parked" else "paused"
+                self._talk(f"{word}: {clean(event.text, 500)}" if event.text else word)
             case RunResumed():
                 self._talk("carries on")
             case Warned(text=text):

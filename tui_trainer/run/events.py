@@ -146,9 +146,10 @@ class RunPaused(Event):
     """No step is taken until `RunResumed`."""
 
     why: str = ""
-    """`diverged` or `disk` when the run paused by itself and asks what to do; nothing when it was told to."""
+    """`diverged` or `disk` when the run paused by itself and asks what to do, `parked` when the device's memory was
+    given back; nothing when it was told to pause."""
     text: str = ""
-    """What is wrong, for people, when the run paused by itself."""
+    """For people: what is wrong when the run paused by itself, what was given back when it is parked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ STATUS = {
     "validating": ("◐ validating", "$secondary"),
     "testing": ("◐ testing", "$secondary"),
     "paused": (" ❚❚ PAUSED ", "bold $background on $warning"),
+    "parked": (" ▣ PARKED ", "bold $background on $warning"),
     "stopping": (" ■ stopping ", "$background on $warning"),
     "finished": ("✔ finished", "bold $success"),
     "out_of_patience": ("✔ out of patience", "bold $success"),
@@ -128,7 +129,7 @@ class Progress(Clocked):
         quick = self.age if state.status in ("training", "validating", "testing") else 0.0
         epoch_left = None if epoch_left is None else max(0.0, epoch_left - quick)
         run_left = None if run_left is None else max(0.0, run_left - quick)
-        style = "$warning" if state.status in ("paused", "stopping") else "$primary"
+        style = "$warning" if state.status in ("paused", "parked", "stopping") else "$primary"
         if state.status in ("validating", "testing"):
             style = "$secondary"
         total = max(1, state.total_epochs)
