@@ -43,11 +43,12 @@ from tui_trainer.ui.widgets.tables import CheckpointLog, ConfusionTable, EpochTa
 
 ANSWERS: dict[type[Command], tuple[str, tuple[type[Event], ...]]] = {
     commands.Pause: ("pausing", (RunPaused,)),
+    commands.Park: ("parking", (RunPaused,)),
     commands.Continue: ("carrying on", (RunResumed,)),
     commands.SaveCheckpoint: ("saving", (CheckpointSaved, Warned)),
     commands.Evaluate: ("to be measured", (Evaluated,)),
     commands.EndEpoch: ("ending the epoch", (Warned, Evaluated)),
-    commands.SetLearningRate: ("setting the rate", (LearningRateChanged,)),
+    commands.SetLearningRate: ("setting the rate", (LearningRateChanged, Warned)),
     commands.SkipBatch: ("leaving it out", (RunResumed,)),
     commands.RollBack: ("going back", (RunResumed,)),
 }
@@ -81,6 +82,7 @@ class RunScreen(Screen[None]):
         Binding("m", "confusion_mode", "Counts", tooltip="Confusion table: counts or row percent.", id="confusion"),
         Binding("y", "log_axis", "Log y", tooltip="Loss axis logarithmic or linear.", id="log_axis"),
         Binding("x", "end_epoch", "End epoch", tooltip="Leave out the rest of this epoch and validate.", id="end"),
+        Binding("k", "park", "Park", tooltip="Pause and give the device's memory back, or carry on.", id="park"),
         Binding("n", "new_run", "New run", tooltip="Back to the settings form once the run is over.", id="new_run"),
         Binding("r", "resume", "Resume", tooltip="Carry on from the newest checkpoint, once it is over.", id="resume"),
         Binding("i", "model", "Model", tooltip="The model's layers, shapes and parameters.", id="model", show=False),
@@ -182,7 +184,7 @@ class RunScreen(Screen[None]):
         if isinstance(event, RunStarted):
             self._to_agree = event if event.changed and not self.run_.read_only else None
         elif isinstance(event, RunPaused) and not self.run_.read_only:
-            if event.why:
+            if self.state.asks:
                 self._question = event
                 self.answer_question()
             elif self._to_agree is not None:
@@ -196,7 +198,8 @@ class RunScreen(Screen[None]):
             return False
         self._reports += isinstance(event, BatchTrained)
         _, answers = ANSWERS[type(self._asked)]
-        if isinstance(event, (*answers, RunEnded)) or self._reports > 1:
+        stays = isinstance(self._asked, commands.Continue) and isinstance(event, RunPaused) and event.why == "parked"
+        if isinstance(event, (*answers, RunEnded)) or stays or self._reports > 1:
             self._asked = None
             return True
         return False
@@ -206,7 +209,7 @@ class RunScreen(Screen[None]):
             self.fold()  # what it said last
             self.state.lose()
             self._draw(panels=True)
-        busy = not self.state.is_over and self.state.status != "paused"
+        busy = not self.state.is_over and not self._rests
         if not self._is_read():
             return
         panels = self._panels.due(busy=busy) and (self._dirty or self.state.is_over)
@@ -249,11 +252,11 @@ class RunScreen(Screen[None]):
             if isinstance(view, Identity):
                 view.asked = ANSWERS[type(self._asked)][0] if self._asked and not self._stopping else ""
             view.show(self.state)
-        status = (self.state.status, self.state.is_over, self._will_pause)
+        status = (self.state.status, self.state.is_over, self._will_pause, self._will_park)
         if status != getattr(self, "_status_drawn", None):
             self._status_drawn = status
             self.set_class(self.state.status in ("failed", "diverged", "lost"), "-failed")
-            self.set_class(self.state.status == "paused", "-paused")
+            self.set_class(self._rests, "-paused")
             self.query_one(KeyLine).refresh()
 
     # --- choosing panels ---
@@ -312,7 +315,7 @@ class RunScreen(Screen[None]):
 
     def why_not(self, action: str) -> str | None:
         """Why a key does nothing just now, or None when it does something."""
-        steering = ("pause", "stop", "checkpoint", "evaluate", "learning_rate", "end_epoch")
+        steering = ("pause", "park", "stop", "checkpoint", "evaluate", "learning_rate", "end_epoch")
         if action in steering:
             if self.state.is_over:
                 return f"The run is {self.state.status.replace('_', ' ')}: there is nothing to steer any more."
@@ -320,8 +323,12 @@ class RunScreen(Screen[None]):
                 return "This run trains in another process; here it can only be watched."
             if self._stopping:
                 return "The run is stopping already."
-        if action in ("evaluate", "checkpoint", "end_epoch", "learning_rate") and not self.state.settings:
+        if action in ("park", "evaluate", "checkpoint", "end_epoch", "learning_rate") and not self.state.settings:
             return "The run is still being prepared."
+        if action == "park" and self.state.asks:
+            return "The run asks what to do: answer that first (space)."
+        if action == "evaluate" and self.state.status == "parked":
+            return "The run is parked: carry it on first (space)."
         if action == "end_epoch" and self.state.status == "validating":
             return "This epoch is being validated already."
         if action == "new_run" and not self.state.is_over:
@@ -345,6 +352,8 @@ class RunScreen(Screen[None]):
         """The label of a key, which follows what it would do."""
         if binding.action == "pause" and self._will_pause:
             return "Carry on"
+        if binding.action == "park" and self._will_park:
+            return "Go on"
         if binding.action == "confusion_mode" and self.is_mounted and self.query_one(ConfusionTable).counts:
             return "Percent"
         if binding.action == "log_axis" and self.is_mounted and self.query_one(LossChart).log_scale:
@@ -369,9 +378,21 @@ class RunScreen(Screen[None]):
     @property
     def _will_pause(self) -> bool:
         """True when the run is paused, or will be once it has heard what was asked."""
-        if isinstance(self._asked, (commands.Pause, commands.Continue)):
-            return isinstance(self._asked, commands.Pause)
-        return self.state.status == "paused"
+        if isinstance(self._asked, (commands.Pause, commands.Park, commands.Continue)):
+            return not isinstance(self._asked, commands.Continue)
+        return self._rests
+
+    @property
+    def _will_park(self) -> bool:
+        """The same of a run that is parked."""
+        if isinstance(self._asked, (commands.Park, commands.Continue)):
+            return isinstance(self._asked, commands.Park)
+        return self.state.status == "parked"
+
+    @property
+    def _rests(self) -> bool:
+        """True when no step is taken, as somebody wanted."""
+        return self.state.status in ("paused", "parked")
 
     def agree(self, started: RunStarted) -> None:
         """Show what is restored and changed; the first step waits for a yes."""
@@ -410,6 +431,9 @@ class RunScreen(Screen[None]):
             self.answer_question()
             return
         self.steer("pause", commands.Continue() if self._will_pause else commands.Pause())
+
+    def action_park(self) -> None:
+        self.steer("park", commands.Continue() if self._will_park else commands.Park())
 
     def action_checkpoint(self) -> None:
         self.steer("checkpoint", commands.SaveCheckpoint())
@@ -465,7 +489,7 @@ class RunScreen(Screen[None]):
         saved = "The newest checkpoint stays."
         if not self.state.checkpoints:
             saved = "Nothing is saved yet."
-        question = f"The run is {'paused' if self.state.status == 'paused' else 'under way'}. {saved}"
+        question = f"The run is {self.state.status if self._rests else 'under way'}. {saved}"
         answers = {"stop": "Stop and save", "leave": "Leave without saving", "cancel": "Cancel"}
         self.app.push_screen(Ask(question, answers), leave)
 
