@@ -76,7 +76,7 @@ async def test_space_carries_on_when_paused(show_run: Show) -> None:
 async def test_either_key_carries_a_parked_run_on_and_what_must_wait_says_so(key: str, show_run: Show) -> None:
     async with show_run(replay.parked()) as shown:
         assert "PARKED" in shown.text and "412.6 MB of cuda:0 given back" in shown.text
-        assert "space Carry on" in shown.text and "k Go on" in shown.text
+        assert "space Go on" in shown.text and "k Go on" in shown.text
         await shown.press("e")
         assert shown.run.sent == [] and "is parked" in shown.notes[-1]
         await shown.press(key)

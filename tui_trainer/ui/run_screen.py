@@ -350,10 +350,10 @@ class RunScreen(Screen[None]):
 
     def label_of(self, binding: Binding) -> str:
         """The label of a key, which follows what it would do."""
+        if binding.action in ("pause", "park") and self._will_park:
+            return "Go on"
         if binding.action == "pause" and self._will_pause:
             return "Carry on"
-        if binding.action == "park" and self._will_park:
-            return "Go on"
         if binding.action == "confusion_mode" and self.is_mounted and self.query_one(ConfusionTable).counts:
             return "Percent"
         if binding.action == "log_axis" and self.is_mounted and self.query_one(LossChart).log_scale:
