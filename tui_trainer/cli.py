@@ -67,6 +67,10 @@ def _run(
         from tui_trainer.run.runs import LocalRun
 
         return headless.watch(LocalRun(resolved.settings), json=json)
+    if start:
+        from tui_trainer.run.turn import Turn
+
+        Turn(resolved.settings)  # before there is a screen: what it should wait for may not be there
     need_terminal()
     from tui_trainer.ui.app import TrainerApp, show
 

@@ -24,7 +24,8 @@ class Preparing(Event):
     """The run is busy with something that is not a training step."""
 
     what: str
-    """torch, data, model, validation, test, stop, or a sentence such as `downloading data: 12.3 of 30.9 MB`."""
+    """torch, data, model, validation, test, stop, or a sentence such as `downloading data: 12.3 of 30.9 MB`, or
+    `waiting for NAME to end: epoch 3 of 10` before the run has its turn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

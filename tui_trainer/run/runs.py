@@ -20,6 +20,7 @@ from tui_trainer.run.folder import RunFolder, provenance
 from tui_trainer.run.journal import Journal, follow, read
 from tui_trainer.run.resume import Carried
 from tui_trainer.run.state import RunState
+from tui_trainer.run.turn import Turn
 from tui_trainer.settings import Settings
 from tui_trainer.text import clean
 
@@ -54,12 +55,17 @@ class LocalRun:
     read_only = False
 
     def __init__(self, settings: Settings, carried: Carried | None = None) -> None:
-        """`carried` is the run that is carried on, in its own folder, with `settings` from here on."""
+        """`carried` is the run that is carried on, in its own folder, with `settings` from here on.
+
+        Raises:
+            SettingsError: the run that this one should wait for is not there.
+        """
         if settings.seed is None:
             settings = settings.model_copy(update={"seed": random.SystemRandom().randrange(2**31)})
         self.settings = settings
         self.carried = carried
         self.inbox = Inbox()
+        self._turn = None if carried else Turn(settings)
         self._folder: RunFolder | None = carried.folder if carried else None
 
     @property
@@ -115,6 +121,17 @@ class LocalRun:
         began, state = time.monotonic(), RunState()
         pulse = Pulse(folder)
         try:
+            if self._turn is not None and self._turn.waits:
+                for waited in self._turn.wait(self.inbox):
+                    pulse.beat(resting=True)
+                    if waited is not None:
+                        yield waited
+                if (stop := self.inbox.stop) is not None:
+                    reason = "interrupted" if stop.signal else "stopped"
+                    yield _ended(reason, state, began, exit_code=128 + stop.signal if stop.signal else 0)
+                    return
+                self.settings = self.settings.model_copy(update={"device": self._turn.device})
+                pulse.beat(resting=False)
             yield Preparing(what="torch")
             from tui_trainer.training.loop import fit  # torch takes seconds: only the thread that trains waits for it
 
@@ -129,15 +146,8 @@ class LocalRun:
             folder.write_log(traceback.format_exc())
             known = isinstance(error, TrainerError)
             text = str(error) if known else f"{type(error).__name__}: {error}\nThis is a bug in tui-trainer."
-            yield RunEnded(
-                reason="failed",
-                error=f"{text}\nThe details are in {folder.log}.",
-                exit_code=error.exit_code if isinstance(error, TrainerError) else 1,
-                best_epoch=state.best.epoch if state.best else None,
-                best_loss=state.best.loss if state.best else None,
-                best_accuracy=state.best.accuracy if state.best else None,
-                seconds=time.monotonic() - began,
-            )
+            code = error.exit_code if isinstance(error, TrainerError) else 1
+            yield _ended("failed", state, began, error=f"{text}\nThe details are in {folder.log}.", exit_code=code)
         finally:
             pulse.stop()
 
@@ -145,6 +155,20 @@ class LocalRun:
         used = self.settings.model_copy(update={"dataset": started.settings["dataset"]})
         with contextlib.suppress(OSError):  # a full disk is no reason to stop; checkpoints will say so
             folder.write_manifest(used, made_by | {"device": started.device, "data": started.data})
+
+
+def _ended(reason: str, state: RunState, began: float, *, error: str | None = None, exit_code: int) -> RunEnded:
+    """The end of a run that the loop did not bring to an end itself."""
+    best = state.best
+    return RunEnded(
+        reason=reason,
+        error=error,
+        exit_code=exit_code,
+        best_epoch=best.epoch if best else None,
+        best_loss=best.loss if best else None,
+        best_accuracy=best.accuracy if best else None,
+        seconds=time.monotonic() - began,
+    )
 
 
 class Pulse:

@@ -116,7 +116,7 @@ class RunState:
     """A run as its viewers see it. `apply` every event once, in order."""
 
     phase: str = "preparing"
-    """preparing, training, validating, testing, stopping or over."""
+    """waiting, preparing, training, validating, testing, stopping or over."""
     paused_in: str = ""
     """The phase that a pause interrupts; empty while the run is not paused."""
     parked: bool = False
@@ -188,6 +188,8 @@ class RunState:
             case Preparing():
                 self.activity = event.what
                 self.phase = _PHASES.get(event.what, self.phase)
+                if self.phase in ("preparing", "waiting"):
+                    self.phase = "waiting" if event.what.startswith("waiting for ") else "preparing"
             case RunStarted():
                 self._start(event)
             case BatchTrained():
@@ -216,7 +218,7 @@ class RunState:
 
     @property
     def status(self) -> str:
-        """preparing, training, validating, testing, paused, parked, stopping, one of `ENDINGS`, or lost."""
+        """A phase, paused, parked, one of `ENDINGS`, or lost."""
         if self.ended is not None:
             return self.ended.reason
         if self.lost:

@@ -16,6 +16,7 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding
 from textual.screen import Screen
 
+from tui_trainer.errors import TrainerError
 from tui_trainer.run.commands import Command, Continue, Pause, SaveCheckpoint, Stop, Wake
 from tui_trainer.run.events import RunEnded
 from tui_trainer.run.feed import Feed
@@ -25,7 +26,7 @@ from tui_trainer.run.runs import LocalRun, RecordedRun
 from tui_trainer.settings import Settings
 from tui_trainer.signals import end_within_grace
 from tui_trainer.sources import Resolved
-from tui_trainer.text import clean_lines
+from tui_trainer.text import clean, clean_lines
 from tui_trainer.ui import terminal
 from tui_trainer.ui.run_screen import RunScreen
 from tui_trainer.ui.settings_screen import SettingsScreen
@@ -88,7 +89,13 @@ class TrainerApp(App[None]):
     def start_run(self, settings: Settings) -> None:
         """Train here, and show it."""
         self.clear_notifications()  # what was wrong on the form is mended
-        self.watch_run(RunScreen(LocalRun(settings)))
+        try:
+            run = LocalRun(settings)
+        except TrainerError as error:  # the run that it should wait for has gone since
+            self.show_form()
+            self.notify(clean(error, 300), severity="error", markup=False)
+            return
+        self.watch_run(RunScreen(run))
 
     @on(RunScreen.CarryOn)
     def carry_on_with(self, message: RunScreen.CarryOn) -> None:

@@ -11,6 +11,7 @@ from tui_trainer.text import ago, clean, clock, fixed, number, percent
 from tui_trainer.ui.widgets.panel import MUTED, View
 
 STATUS = {
+    "waiting": ("… waiting", "$primary"),
     "preparing": ("… preparing", "$primary"),
     "training": ("● training", "$success"),
     "validating": ("◐ validating", "$secondary"),
@@ -121,7 +122,8 @@ class Progress(Clocked):
             return self._failure(state, width)
         if not state.batches:
             what = "first step: the processor warms up" if state.activity == "first step" else state.activity
-            return Content.styled(f" preparing {clean(what or 'the run')} …", MUTED)
+            what = what if state.phase == "waiting" else f"preparing {what or 'the run'}"
+            return Content.styled(f" {clean(what)} …", MUTED)
         if hold_up := self._hold_up(state):
             place = f" epoch {state.epoch}/{state.total_epochs}  batch {state.batch:,}/{state.batches:,}  "
             return Content.assemble((place, MUTED), (hold_up, "bold $warning"))
