@@ -34,6 +34,12 @@ def paused() -> list[Event]:
     return until("finished", lambda event: isinstance(event, RunPaused))
 
 
+def parked() -> list[Event]:
+    """The same, with its memory given back."""
+    events = paused()
+    return [*events, RunPaused(at=events[-1].at, why="parked", text="412.6 MB of cuda:0 given back")]
+
+
 def training() -> list[Event]:
     """A run just after its second validation."""
     seen = 0

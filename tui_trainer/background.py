@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tui_trainer import headless
 from tui_trainer.run.background import Orders
-from tui_trainer.run.commands import Pause
+from tui_trainer.run.commands import Park, Pause
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.resume import Carried, Resume, state_of
 from tui_trainer.run.runs import LocalRun
@@ -22,7 +22,7 @@ def run_by(orders: Orders) -> LocalRun:
         carried = Carried(folder, settings, (), state_of(folder), how)
     run = LocalRun(settings, carried, folder=folder, lock=orders.lock)
     if orders.paused:
-        run.send(Pause())
+        run.send(Park() if orders.parked else Pause())
     return run
 
 

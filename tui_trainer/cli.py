@@ -82,6 +82,10 @@ def _run(
         from tui_trainer.run.runs import LocalRun
 
         return headless.watch(LocalRun(resolved.settings), json=json)
+    if start:
+        from tui_trainer.run.turn import Turn
+
+        Turn(resolved.settings)  # before there is a screen: what it should wait for may not be there
     need_terminal()
     from tui_trainer.ui.app import TrainerApp, show
 
@@ -201,7 +205,10 @@ def start_in_background(settings: Settings, carried: "Carried | None" = None) ->
     """
     from tui_trainer.run import background
     from tui_trainer.run.folder import RunFolder
+    from tui_trainer.run.turn import Turn
 
+    if carried is None:
+        settings = Turn(settings).settings
     folder = carried.folder if carried else RunFolder.create(settings)
     with folder.lock.hold() as held:
         folder.journal.touch(mode=0o600)  # from here on it can be found

@@ -154,13 +154,17 @@ class LinePrinter:
         self._live = self._out.is_terminal and not self._out.is_dumb_terminal
         """A progress line may be rewritten in place."""
         self._last = self._drawn = time.monotonic()
+        self._waited = False
+        """It was told what the run waits for."""
 
     def show(self, event: Event) -> None:
         self._state.apply(event)
         shower: Callable[[], None] | None = None
         match event:
             case Preparing(what=what):
-                if what not in ("validation", "test", "device", "model"):
+                if self._state.phase == "waiting":
+                    self._progress(f"{clean(what)} ...") if self._live else self._waits(what)
+                elif what not in ("validation", "test", "device", "model"):
                     self._progress(f"preparing {clean(what)} ...") if self._live else self._talk_seldom(what)
             case RunStarted():
                 shower = partial(self._started, event)
@@ -171,7 +175,8 @@ class LinePrinter:
             case LearningRateChanged():
                 self._talk(f"learning rate {number(event.lr)} ({clean(event.by, 40)})")
             case RunPaused():
-                self._talk(f"paused: {clean(event.text, 500)}" if event.text else f"paused{by(event.by)}")
+                word = "parked" if event.why == "parked" else "paused"
+                self._talk(f"{word}: {clean(event.text, 500)}" if event.text else f"{word}{by(event.by)}")
             case RunResumed():
                 self._talk(f"carries on{by(event.by)}")
             case RunHandedOver():
@@ -289,6 +294,12 @@ class LinePrinter:
         """A step of the preparation, for a log file: not one line a chunk of a download."""
         if ":" not in what or time.monotonic() - self._last >= 5:
             self._talk(f"preparing {clean(what)}")
+
+    def _waits(self, what: str) -> None:
+        """What the run waits for before it begins: at once, and then now and then."""
+        if not self._waited or time.monotonic() - self._last >= 5:
+            self._talk(clean(what))
+        self._waited = True
 
     def _progress(self, line: str) -> None:
         self._drawn = time.monotonic()

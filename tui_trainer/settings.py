@@ -43,6 +43,26 @@ def _duration(value: object) -> object:
     return value
 
 
+_UNITS = {f"{letter}{i}B": base**n for n, letter in enumerate("kMGT", 1) for i, base in (("", 1000), ("i", 1024))}
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?b)\s*", re.IGNORECASE | re.ASCII)
+
+
+def _size(value: object) -> object:
+    """A size as it is written, `10GiB`, from ` 10 gib`; anything else is left for pydantic to refuse."""
+    if value == 0 and type(value) is int:
+        return "0"
+    if not isinstance(value, str) or not (match := _SIZE.fullmatch(value)):
+        return value
+    unit = next(unit for unit in _UNITS if unit.lower() == match[2].lower())
+    return f"{match[1]}{unit}" if float(match[1]) else "0"
+
+
+def bytes_of(size: str) -> int:
+    """The bytes of a setting such as `10GiB`; 0 for `0`."""
+    match = _SIZE.fullmatch(size)
+    return round(float(match[1]) * _UNITS[match[2]]) if match else 0
+
+
 Optimizer = Literal["sgd", "adagrad", "rmsprop", "adam", "adamw"]
 Loss = Literal["cross_entropy", "mse", "bce", "l1", "kl_div"]
 Scheduler = Literal["none", "plateau", "cosine", "step", "onecycle"]
@@ -379,6 +399,25 @@ class Settings(BaseModel):
         pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$",
         fixed="the run stays in its folder",
     )
+    after: str | None = _setting(
+        None,
+        "run",
+        "After",
+        "Begin when another run has ended: its name, the beginning of its name, its folder, or last. Empty begins at "
+        "once.",
+        min_length=1,
+        max_length=4000,
+        fixed="it belongs to the beginning of a run",
+    )
+    when_free: Annotated[str, BeforeValidator(_size)] = _setting(
+        "0",
+        "run",
+        "When free",
+        "Begin when a GPU has this much free memory: 10GiB or 800MB. With device auto it takes the first that has. "
+        "0 begins at once.",
+        pattern=r"^(0|[0-9]{1,9}(\.[0-9]{1,9})?[kMGT]i?B)$",
+        fixed="it belongs to the beginning of a run",
+    )
     val_interval: int = _setting(
         1, "run", "Validate every", "Epochs from one validation to the next.", ge=1, le=1_000_000
     )
@@ -501,6 +540,8 @@ def contradictions(settings: Settings) -> list[tuple[tuple[str, ...], str]]:
     if s.cuda_graph == "on" and s.grad_accum_steps > 1:
         sentence = "cuda_graph: a graph is one whole step; set grad_accum_steps to 1, or cuda_graph to auto"
         found.append((("cuda_graph", "grad_accum_steps"), sentence))
+    if s.after is not None and s.after == s.name:
+        found.append((("after", "name"), "after: a run cannot wait for itself; name another run"))
     return found
 
 

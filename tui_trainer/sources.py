@@ -91,6 +91,8 @@ def _sentence(name: str, value: object, error: Any) -> str:
         return f"must be one of {', '.join(words)}; {found}.{hint}"
     if kind == "string_pattern_mismatch" and name == "device":
         return f"must be auto, cpu, cuda, cuda:N, mps, xpu or xpu:N; {found}"
+    if kind == "string_pattern_mismatch" and name == "when_free":
+        return f"must be a size such as 10GiB or 800MB, or 0; {found}"
     if kind == "string_pattern_mismatch":
         return f"must be 1 to 64 letters, digits, dots, dashes or underscores, not starting with . or -; {found}"
     limits = {

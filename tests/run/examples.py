@@ -9,6 +9,7 @@ from tui_trainer.run.events import (
     LearningRateChanged,
     Preparing,
     RunEnded,
+    RunHandedOver,
     RunPaused,
     RunResumed,
     RunStarted,
@@ -113,7 +114,8 @@ EVERY_KIND: tuple[Event, ...] = (
     saved(30, "epoch", name="epoch-3", replaces="checkpoints/epoch-1.pt"),
     LearningRateChanged(lr=5e-4, by="you"),
     RunPaused(),
-    RunResumed(),
+    RunResumed(by="viewer on pts/3"),
+    RunHandedOver(),
     Warned(text='two\nlines, "quotes" and \u2028 more'),
     ended(),
     RunEnded(

@@ -257,7 +257,7 @@ def test_lines_that_are_torn_damaged_or_unknown_are_passed_over(folder: RunFolde
 
 def test_what_is_written_after_it_was_opened_is_not_played(folder: RunFolder) -> None:
     events = a_second_apart(started(), trained(1), trained(2), trained(3))
-    with folder.lock():
+    with folder.lock.hold():
         write(folder, events[:2], more=to_json(events[2])[:20])
         player = Player(folder)
         write(folder, events)

@@ -92,6 +92,10 @@ def test_a_pause_is_over_when_the_run_carries_on_with_what_it_did() -> None:
     assert folded(started(), trained(1), RunPaused(), RunResumed()).status == "training"
     validating = (started(), trained(10), Preparing(what="validation"), RunPaused())
     assert folded(*validating).status == "paused"
+    parked = folded(started(), trained(1), RunPaused(why="parked", text="1.2 GB given back"))
+    assert (parked.status, parked.asks, parked.log[-1].text) == ("parked", "", "parked: 1.2 GB given back")
+    parked.apply(RunResumed())
+    assert (parked.status, parked.parked) == ("training", False)
     assert folded(*validating, RunResumed()).status == "validating"
     assert folded(*validating, RunPaused(), RunResumed()).status == "validating"
 

@@ -65,7 +65,9 @@ def still(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
         clock = SimpleNamespace(time=lambda: now, strftime=time.strftime, localtime=time.localtime)
         monkeypatch.setattr(header, "time", clock)
         monkeypatch.setattr(tables, "time", clock)
-        monkeypatch.setattr(run_screen, "time", SimpleNamespace(monotonic=lambda: 0.0, thread_time=lambda: 0.0))
+        monkeypatch.setattr(
+            run_screen, "time", SimpleNamespace(monotonic=lambda: 0.0, thread_time=lambda: 0.0, time=lambda: now)
+        )
 
     return stop
 

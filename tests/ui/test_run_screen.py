@@ -32,6 +32,7 @@ HOSTILE = "[red]x[/nope] \x1b]0;title\x07 \x9b31m \u202egnp [@click=app.quit]go[
         ("c", commands.SaveCheckpoint()),
         ("e", commands.Evaluate()),
         ("x", commands.EndEpoch()),
+        ("k", commands.Park()),
     ],
 )
 async def test_a_key_sends_its_command(key: str, command: Command, show_run: Show) -> None:
@@ -69,6 +70,29 @@ async def test_space_carries_on_when_paused(show_run: Show) -> None:
         assert "PAUSED" in shown.text and "Carry on" in shown.text
         await shown.press("space")
         assert shown.run.sent == [commands.Continue()]
+
+
+@pytest.mark.parametrize("key", ["space", "k"])
+async def test_either_key_carries_a_parked_run_on_and_what_must_wait_says_so(key: str, show_run: Show) -> None:
+    async with show_run(replay.parked()) as shown:
+        assert "PARKED" in shown.text and "412.6 MB of cuda:0 given back" in shown.text
+        assert "space Go on" in shown.text and "k Go on" in shown.text
+        await shown.press("e")
+        assert shown.run.sent == [] and "is parked" in shown.notes[-1]
+        await shown.press(key)
+        assert shown.run.sent == [commands.Continue()] and "… carrying on" in shown.text
+        shown.screen.feed._deliver([RunPaused(why="parked", text="it cannot go on yet. cuda is out of memory.")])
+        await shown.settle()
+        assert "PARKED" in shown.text and "it cannot go on yet" in shown.text
+
+
+async def test_a_paused_run_can_be_parked_but_not_one_that_asks(show_run: Show) -> None:
+    async with show_run(replay.paused()) as shown:
+        await shown.press("k")
+        assert shown.run.sent == [commands.Park()] and "… parking" in shown.text
+    async with show_run(replay.asking("diverged", "something is wrong")) as shown:
+        await shown.press("escape", "k")
+        assert shown.run.sent == [] and "answer that first" in shown.notes[-1]
 
 
 async def test_pausing_does_not_stick_once_the_run_goes_on(show_run: Show) -> None:
@@ -132,7 +156,7 @@ async def test_the_learning_rate_must_be_a_number_above_0(show_run: Show) -> Non
         assert shown.run.sent == [commands.SetLearningRate(0.03)]
 
 
-@pytest.mark.parametrize("key", ["space", "s", "c", "e", "l", "x"])
+@pytest.mark.parametrize("key", ["space", "s", "c", "e", "l", "x", "k"])
 async def test_a_key_with_nothing_to_steer_says_why(key: str, show_run: Show) -> None:
     async with show_run(replay.events("finished")) as shown:
         await shown.press(key)

@@ -11,6 +11,7 @@ from tui_trainer.run.events import Event
 RUNS: dict[str, Callable[[], list[Event]]] = {
     "training": replay.training,
     "paused": replay.paused,
+    "parked": replay.parked,
     "finished": lambda: replay.events("finished"),
     "out_of_patience": lambda: replay.events("out_of_patience"),
     "stopped": lambda: replay.events("stopped"),
@@ -32,6 +33,7 @@ KEYS = {
     "confusion-80x24": ("training", (80, 24), ["3"]),
     "epochs-80x24": ("finished", (80, 24), ["4"]),
     "checkpoints-80x24": ("finished", (80, 24), ["5"]),
+    "parked-80x24": ("parked", (80, 24), ["6"]),
     "events-80x24": ("finished", (80, 24), ["6"]),
     "too-small": ("training", (59, 14), []),
 }

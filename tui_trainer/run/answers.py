@@ -16,12 +16,13 @@ from tui_trainer.run.events import (
 
 ANSWERS: dict[type[Command], tuple[str, tuple[type[Event], ...]]] = {
     commands.Pause: ("pausing", (RunPaused,)),
+    commands.Park: ("parking", (RunPaused,)),
     commands.Continue: ("carrying on", (RunResumed,)),
     commands.Stop: ("stopping", (RunEnded,)),
     commands.SaveCheckpoint: ("saving", (CheckpointSaved, Warned)),
     commands.Evaluate: ("to be measured", (Evaluated,)),
     commands.EndEpoch: ("ending the epoch", (Warned, Evaluated)),
-    commands.SetLearningRate: ("setting the rate", (LearningRateChanged,)),
+    commands.SetLearningRate: ("setting the rate", (LearningRateChanged, Warned)),
     commands.HandOver: ("handing over", (RunHandedOver, Warned)),
     commands.SkipBatch: ("leaving it out", (RunResumed,)),
     commands.RollBack: ("going back", (RunResumed,)),

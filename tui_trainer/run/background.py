@@ -25,14 +25,23 @@ class Orders:
     allow_data_change: bool = False
     paused: bool = False
     """It waits to be told to go on."""
+    parked: bool = False
+    """It waits, and holds no memory of the device meanwhile."""
 
     @classmethod
     def of(
-        cls, folder: RunFolder, lock: int, settings: Settings, carried: Carried | None = None, *, paused: bool = False
+        cls,
+        folder: RunFolder,
+        lock: int,
+        settings: Settings,
+        carried: Carried | None = None,
+        *,
+        paused: bool = False,
+        parked: bool = False,
     ) -> "Orders":
         named = settings.model_dump(mode="json", include=settings.model_fields_set)
         path = os.fspath(folder.path.absolute())
-        return cls(path, lock, named, bool(carried and carried.how.allow_data_change), paused)
+        return cls(path, lock, named, bool(carried and carried.how.allow_data_change), paused, parked)
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self)).encode()

@@ -1,6 +1,8 @@
 """What a run can be told. A command is carried out after the batch in hand; the event that follows is its answer."""
 
 import queue
+from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -22,8 +24,16 @@ class Pause(Command):
 
 
 @dataclass(frozen=True, slots=True)
+class Park(Command):
+    """Take no further step and give the device's memory back; answered by `RunPaused(why="parked")`.
+
+    The run stays in host memory and in `last.pt`. An evaluation that is under way is finished first.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class Continue(Command):
-    """Take steps again; answered by `RunResumed`."""
+    """Take steps again, after a pause or parked; answered by `RunResumed`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +95,7 @@ class Wake(Command):
 WORDS: dict[str, type[Command]] = {
     "pause": Pause,
     "continue": Continue,
+    "park": Park,
     "stop": Stop,
     "checkpoint": SaveCheckpoint,
     "evaluate": Evaluate,
@@ -162,6 +173,8 @@ class Inbox:
 
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[Command] = queue.SimpleQueue()
+        self._first: deque[Command] = deque()
+        """Commands that are looked at before those in the queue; for the training thread alone."""
         self.stop: Stop | HandOver | None = None
         """The first order to end here: seen at once by what takes long and takes no other orders."""
         self.watched_here = False
@@ -184,13 +197,17 @@ class Inbox:
             self.stop = command
         self._queue.put(command)
 
+    def put_back(self, commands: Iterable[Command]) -> None:
+        """Give `commands` out once more, ahead of all others, in their order."""
+        self._first.extendleft(reversed(list(commands)))
+
     def take(self) -> Command | None:
         """The next command, or None at once when there is none."""
         try:
-            return self._queue.get_nowait()
+            return self._first.popleft() if self._first else self._queue.get_nowait()
         except queue.Empty:
             return None
 
     def wait(self) -> Command:
         """The next command, however long it takes."""
-        return self._queue.get()
+        return self._first.popleft() if self._first else self._queue.get()

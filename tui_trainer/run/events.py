@@ -24,7 +24,8 @@ class Preparing(Event):
     """The run is busy with something that is not a training step."""
 
     what: str
-    """torch, data, model, validation, test, stop, or a sentence such as `downloading data: 12.3 of 30.9 MB`."""
+    """torch, data, model, validation, test, stop, or a sentence such as `downloading data: 12.3 of 30.9 MB`, or
+    `waiting for NAME to end: epoch 3 of 10` before the run has its turn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,9 +147,10 @@ class RunPaused(Event):
     """No step is taken until `RunResumed`."""
 
     why: str = ""
-    """`diverged` or `disk` when the run paused by itself and asks what to do; nothing when it was told to."""
+    """`diverged` or `disk` when the run paused by itself and asks what to do, `parked` when the device's memory was
+    given back; nothing when it was told to pause."""
     text: str = ""
-    """What is wrong, for people, when the run paused by itself."""
+    """For people: what is wrong when the run paused by itself, what was given back when it is parked."""
     by: str = ""
     """Who paused it, when that was somebody in another process."""
 

@@ -22,6 +22,8 @@ class Resume:
     """Though the examples are not those it has learned from."""
     looks_only: bool = False
     """Nothing on the disk may change."""
+    packed: bytes | None = None
+    """The checkpoint of a run that was parked; None takes the newest one in the run's folder."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Protocol
 from tui_trainer.errors import FolderError, TrainerError
 from tui_trainer.run import background
 from tui_trainer.run.background import Orders
-from tui_trainer.run.commands import Command, Inbox
+from tui_trainer.run.commands import Command, HandOver, Inbox
 from tui_trainer.run.control import Connection, Control, Refused, own_name
 from tui_trainer.run.disk import remove_left_over
 from tui_trainer.run.events import (
@@ -36,6 +36,7 @@ from tui_trainer.run.leaving import Stay, stay_of
 from tui_trainer.run.lock import Held
 from tui_trainer.run.resume import Carried
 from tui_trainer.run.state import RunState
+from tui_trainer.run.turn import Turn
 from tui_trainer.settings import Settings
 from tui_trainer.text import clean
 
@@ -89,16 +90,22 @@ class LocalRun:
         """`carried` is the run that is carried on, in its own folder, with `settings` from here on.
 
         `folder` is where a run begins that has one already, and `lock` the descriptor of a lock that was handed over.
+
+        Raises:
+            SettingsError: the run that this one should wait for is not there.
         """
         if settings.seed is None:
             settings = settings.model_copy(update={"seed": random.SystemRandom().randrange(2**31)})
         self.settings = settings
         self.carried = carried
         self.inbox = Inbox()
+        self._turn = None if carried else Turn(settings)
+        if self._turn is not None:
+            self.settings = self._turn.settings
         self._folder: RunFolder | None = carried.folder if carried else folder
         self._lock = lock
         self._began, self._state = time.monotonic(), RunState()
-        self._paused = False
+        self._paused = self._parked = False
         """What the run was before it was handed over."""
 
     @property
@@ -177,11 +184,13 @@ class LocalRun:
     def _hand_over(self, folder: RunFolder, held: Held) -> RunEnded | None:
         """Start the process that goes on with the run, and give it the lock; how the run ended when that fails."""
         try:
-            background.start(Orders.of(folder, held.fd, self.settings, self.carried, paused=self._paused))
+            was = {"paused": self._paused, "parked": self._parked}
+            background.start(Orders.of(folder, held.fd, self.settings, self.carried, **was))
         except OSError as error:
             name = clean(folder.path.name)
-            return self._failed(
-                f"No process in the background can be started: {error.strerror}. The run is saved.\n"
+            return self._ended(
+                "failed",
+                error=f"No process in the background can be started: {error.strerror}. The run is saved.\n"
                 f"Carry on with: tui-trainer resume {name}",
                 exit_code=1,
             )
@@ -195,12 +204,26 @@ class LocalRun:
         try:
             if problem:
                 yield Warned(text=problem)
+            if self._turn is not None and self._turn.waits:
+                for waited in self._turn.wait(self.inbox):
+                    pulse.beat(resting=True)
+                    if waited is not None:
+                        yield waited
+                if isinstance(stop := self.inbox.stop, HandOver):
+                    yield RunHandedOver()
+                    return
+                if stop is not None:
+                    code = 128 + stop.signal if stop.signal else 0
+                    yield self._ended("interrupted" if stop.signal else "stopped", exit_code=code)
+                    return
+                self.settings = self.settings.model_copy(update={"device": self._turn.device})
+                pulse.beat(resting=False)
             yield Preparing(what="torch")
             from tui_trainer.training.loop import fit  # torch takes seconds: only the thread that trains waits for it
 
             how = self.carried.how if self.carried else None
             for event in fit(self.settings, self.inbox, folder.checkpoints, how):
-                self._paused = bool(self._state.paused_in)
+                self._paused, self._parked = bool(self._state.paused_in), self._state.parked
                 self._state.apply(event)
                 pulse.beat(resting=bool(self._state.paused_in))
                 yield event
@@ -210,17 +233,18 @@ class LocalRun:
             folder.write_log(traceback.format_exc())
             known = isinstance(error, TrainerError)
             text = str(error) if known else f"{type(error).__name__}: {error}\nThis is a bug in tui-trainer."
-            yield self._failed(
-                f"{text}\nThe details are in {folder.log}.",
+            yield self._ended(
+                "failed",
+                error=f"{text}\nThe details are in {folder.log}.",
                 exit_code=error.exit_code if isinstance(error, TrainerError) else 1,
             )
         finally:
             pulse.stop()
 
-    def _failed(self, error: str, *, exit_code: int) -> RunEnded:
+    def _ended(self, reason: str, *, error: str | None = None, exit_code: int) -> RunEnded:
         best = self._state.best
         return RunEnded(
-            reason="failed",
+            reason=reason,
             error=error,
             exit_code=exit_code,
             best_epoch=best.epoch if best else None,
@@ -233,6 +257,20 @@ class LocalRun:
         used = self.settings.model_copy(update={"dataset": started.settings["dataset"]})
         with contextlib.suppress(OSError):  # a full disk is no reason to stop; checkpoints will say so
             folder.write_manifest(used, made_by | {"device": started.device, "data": started.data})
+
+
+def _ended(reason: str, state: RunState, began: float, *, error: str | None = None, exit_code: int) -> RunEnded:
+    """The end of a run that the loop did not bring to an end itself."""
+    best = state.best
+    return RunEnded(
+        reason=reason,
+        error=error,
+        exit_code=exit_code,
+        best_epoch=best.epoch if best else None,
+        best_loss=best.loss if best else None,
+        best_accuracy=best.accuracy if best else None,
+        seconds=time.monotonic() - began,
+    )
 
 
 class Pulse:

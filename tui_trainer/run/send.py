@@ -34,7 +34,7 @@ def send(folder: RunFolder, command: Command, *, json: bool = False) -> int:
         for event in follow(journal):
             state.apply(event)
         if isinstance(command, commands.Pause | commands.Continue):
-            paused = state.status == "paused"
+            paused = state.status in ("paused", "parked")
             if paused == isinstance(command, commands.Pause):
                 print(f"{name} is {'paused' if paused else 'not paused'} already.", file=sys.stderr)
                 return 0

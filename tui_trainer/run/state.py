@@ -122,9 +122,11 @@ class RunState:
     """A run as its viewers see it. `apply` every event once, in order."""
 
     phase: str = "preparing"
-    """preparing, training, validating, testing, stopping or over."""
+    """waiting, preparing, training, validating, testing, stopping or over."""
     paused_in: str = ""
     """The phase that a pause interrupts; empty while the run is not paused."""
+    parked: bool = False
+    """The pause has given the device's memory back."""
     asks: str = ""
     """Why the run paused by itself and asks what to do: `diverged` or `disk`; empty otherwise."""
     lost: bool = False
@@ -192,6 +194,8 @@ class RunState:
             case Preparing():
                 self.activity = event.what
                 self.phase = _PHASES.get(event.what, self.phase)
+                if self.phase in ("preparing", "waiting"):
+                    self.phase = "waiting" if event.what.startswith("waiting for ") else "preparing"
             case RunStarted():
                 self._start(event)
             case BatchTrained():
@@ -206,14 +210,16 @@ class RunState:
                 self._note(event, "info", f"learning rate {number(self.lr)} → {number(event.lr)} ({event.by})")
                 self.lr = event.lr
             case RunPaused():
-                self.paused_in, self.asks = self.phase, event.why
-                self._note(event, "warning", f"paused: {event.text}" if event.text else f"paused{by(event.by)}")
+                self.paused_in, self.parked = self.phase, event.why == "parked"
+                self.asks = "" if self.parked else event.why
+                word = "parked" if self.parked else "paused"
+                self._note(event, "warning", f"{word}: {event.text}" if event.text else f"{word}{by(event.by)}")
             case RunResumed():
-                self.paused_in = self.asks = ""
+                self.paused_in, self.asks, self.parked = "", "", False
                 self._note(event, "info", f"carries on{by(event.by)}")
             case RunHandedOver():
                 self.phase, self.activity = "preparing", "in the background"
-                self.paused_in = self.asks = ""
+                self.paused_in, self.asks, self.parked = "", "", False
                 self._note(event, "info", "handed over to a process in the background")
             case Warned():
                 self._note(event, "warning", event.text)
@@ -222,12 +228,14 @@ class RunState:
 
     @property
     def status(self) -> str:
-        """preparing, training, validating, testing, paused, stopping, one of `ENDINGS`, or lost."""
+        """A phase, paused, parked, one of `ENDINGS`, or lost."""
         if self.ended is not None:
             return self.ended.reason
         if self.lost:
             return "lost"
-        return "paused" if self.paused_in == self.phase else self.phase
+        if self.paused_in != self.phase:
+            return self.phase
+        return "parked" if self.parked else "paused"
 
     @property
     def is_over(self) -> bool:
@@ -281,7 +289,7 @@ class RunState:
         self.device, self.data, self.resumed_from = event.device, event.data, event.resumed_from
         self.lr = float(event.settings.get("lr", 0)) or None
         self.ended, self.examples_per_second = None, None
-        self.paused_in, self.lost = "", False
+        self.paused_in, self.lost, self.parked = "", False, False
         if event.resumed_from is None:
             self._note(event, "info", f"started on {event.device}, {event.data}")
             return

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from tui_trainer.errors import CheckpointError
+from tui_trainer.errors import CheckpointError, FolderError
 from tui_trainer.run import disk
 from tui_trainer.run.events import CheckpointSaved, Event
 from tui_trainer.text import size
@@ -58,6 +58,14 @@ def why_not(error: OSError, needed: int, folder: Path) -> str:
         with contextlib.suppress(OSError):
             return f"the disk is full: {size(needed)} needed, {size(shutil.disk_usage(folder).free)} free"
     return error.strerror or type(error).__name__
+
+
+def refused(name: str, reason: str, run_name: str) -> FolderError:
+    """What ends a run that should end and cannot be saved."""
+    return FolderError(
+        f"The checkpoint {name} cannot be saved: {reason}. The one before it is kept.\n"
+        f"Make room or mend the folder, then carry on with: tui-trainer resume {run_name}"
+    )
 
 
 def newest(folder: Path, *, set_aside: bool) -> tuple[Checkpoint, str, str]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from tui_trainer.errors import DeviceError, DivergedError, FolderError, ModelError, TrainerError
+from tui_trainer.errors import DeviceError, DivergedError, ModelError, TrainerError
 from tui_trainer.run.commands import Inbox, Stop
 from tui_trainer.run.events import BatchTrained, CheckpointSaved, Evaluated, Event, RunEnded, RunStarted, Warned
 from tui_trainer.settings import Settings
@@ -85,6 +85,8 @@ class Course:
         """Validations since the best one."""
         self.paused = False
         """No step is taken until `Continue`."""
+        self.parks = False
+        """The run is to be parked as soon as no evaluation is under way."""
         self.measuring = False
         """True while an evaluation is under way, so that another one is not begun inside it."""
         self.ends_epoch = False
@@ -143,7 +145,7 @@ class Course:
 
         Waiting for them is measured.
         """
-        if self.batch >= self.batches:
+        if self.batch and self.at_end_of_epoch():
             return
         self.train_order.epoch, self.train_order.first = self.epoch, self.batch
         batches = iter(self._train_batches)
@@ -355,10 +357,7 @@ class Course:
             self.failed_saves += 1
             self.why_not_saved = checkpoint.why_not(error, len(packed), path.parent)
             if isinstance(self.inbox.stop, Stop):
-                raise FolderError(
-                    f"The checkpoint {name} cannot be saved: {self.why_not_saved}. The one before it is kept.\n"
-                    f"Make room or mend the folder, then carry on with: tui-trainer resume {self.run_name}"
-                ) from error
+                raise checkpoint.refused(name, self.why_not_saved, self.run_name) from error
             return Warned(
                 text=f"{name} was not saved ({self.why_not_saved}); training goes on, and the next save tries again"
             )

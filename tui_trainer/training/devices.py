@@ -1,9 +1,11 @@
 """Which device a run computes on."""
 
+import ctypes
+import gc
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import psutil
 import torch
@@ -90,3 +92,29 @@ def tune(settings: Settings) -> None:
     if settings.deterministic != torch.are_deterministic_algorithms_enabled():  # setting it costs a second of imports
         torch.use_deterministic_algorithms(settings.deterministic)
     torch.backends.cudnn.benchmark = not settings.deterministic
+
+
+def held(device: torch.device) -> int:
+    """Bytes that this process keeps from others: of the GPU's memory, on a CPU of the machine's."""
+    if device.type == "cuda":
+        return torch.cuda.memory_reserved(device)
+    if device.type == "mps":
+        return torch.mps.driver_allocated_memory()
+    if device.type == "xpu":
+        return torch.xpu.memory_reserved(device)
+    return int(psutil.Process().memory_info().rss)
+
+
+def give_back(device: torch.device) -> None:
+    """Let go of all memory that nothing uses any more: allocators keep it for the next time otherwise."""
+    gc.collect()  # a model, its optimizer and what was recorded of its steps refer to each other
+    if device.type == "cuda":
+        getattr(torch._C, "_cuda_clearCublasWorkspaces", lambda: None)()
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
+    elif device.type == "xpu":
+        torch.xpu.empty_cache()
+    if sys.platform == "linux":
+        with suppress(AttributeError, OSError):  # a libc other than glibc gives back by itself
+            ctypes.CDLL(None).malloc_trim(0)

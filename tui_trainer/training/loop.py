@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tui_trainer.errors import DeviceError, DivergedError, FolderError
+from tui_trainer.errors import DeviceError, DivergedError, FolderError, TrainerError
 from tui_trainer.run import commands
 from tui_trainer.run.commands import Inbox
 from tui_trainer.run.events import (
@@ -28,9 +28,10 @@ from tui_trainer.run.events import (
 from tui_trainer.run.resume import Resume
 from tui_trainer.settings import Settings
 from tui_trainer.text import clean
-from tui_trainer.training import checkpoint, data, devices, models, resuming
+from tui_trainer.training import checkpoint, data, devices, models, reading, resuming
 from tui_trainer.training.checkpoint import Happening, in_order
 from tui_trainer.training.course import Course
+from tui_trainer.training.park import Kept
 
 MOST_ROLLBACKS = 3
 """Times that a run goes back by itself, each with half the rate, before it gives up."""
@@ -44,6 +45,14 @@ class Stopped(Exception):
     def __init__(self, command: commands.Stop | commands.HandOver) -> None:
         super().__init__()
         self.command = command
+
+
+class Parked(Exception):
+    """The device's memory is wanted for something else; `packed` is the run as it stands."""
+
+    def __init__(self, packed: bytes) -> None:
+        super().__init__()
+        self.packed = packed
 
 
 def train(course: Course) -> Iterator[Happening]:
@@ -67,7 +76,7 @@ def train(course: Course) -> Iterator[Happening]:
             yield Warned(text=course.warnings.pop(0))
         if course.save_is_due():
             yield from course.save_now()
-        yield from obey(course)  # pause here, change the learning rate here, or raise Stopped
+        yield from obey(course)  # pause here, change the learning rate here, or raise Stopped or Parked
         if course.at_end_of_epoch():
             break
     if not course.is_reported():
@@ -160,6 +169,7 @@ def epoch(course: Course) -> Iterator[Happening]:
             yield LearningRateChanged(lr=course.schedule.lr, by="plateau")
     course.done = True
     yield from course.save_after_epoch(is_best=is_best, result=result)
+    park_if_told(course, result)  # during the validation it was too early
 
 
 def recover(course: Course, error: DivergedError) -> Iterator[Happening]:
@@ -210,6 +220,19 @@ def ask(course: Course, question: RunPaused) -> Generator[Happening, None, comma
             case commands.HandOver():
                 course.inbox.stop = None
                 yield Warned(text="the run is not handed over before its question is answered")
+            case commands.Park():
+                yield Warned(text="the run asks what to do; it can be parked once that is answered")
+
+
+def park_if_told(course: Course, result: Evaluated | None = None) -> None:
+    """Leave the loop when the run is to be parked; `result` is the validation that belongs to this moment, if any.
+
+    Raises:
+        Parked: with the run as it stands, before anything more is reported.
+        DivergedError: a weight is not finite.
+    """
+    if course.parks and not course.measuring:
+        raise Parked(course.pack(result))
 
 
 def obey(course: Course, *, waits: bool = True) -> Iterator[Happening]:
@@ -217,7 +240,9 @@ def obey(course: Course, *, waits: bool = True) -> Iterator[Happening]:
 
     Raises:
         Stopped: the run should end here.
+        Parked: its memory is wanted for something else.
     """
+    park_if_told(course)  # a loss that was not finite may have been in the way before
     if course.writer.news():
         yield None
     if course.failed_saves >= MOST_FAILED_SAVES:
@@ -232,12 +257,17 @@ def obey(course: Course, *, waits: bool = True) -> Iterator[Happening]:
                 raise Stopped(command)
             case commands.HandOver():
                 yield from save_to_hand_over(course, command)
-            case commands.Pause() if not course.paused:
+            case commands.Pause() if not course.paused and not course.parks:
                 course.paused = True
                 yield RunPaused(by=command.by)
-            case commands.Continue() if course.paused:
-                course.paused = False
+            case commands.Continue() if course.paused or course.parks:
+                course.paused = course.parks = False
                 yield RunResumed(by=command.by)
+            case commands.Park():
+                course.parks = True
+                if course.measuring and course.paused and waits:  # the evaluation is finished first
+                    course.paused = False
+                    yield RunResumed(by=command.by)
             case commands.SaveCheckpoint():
                 yield from course.save_now()
             case commands.Wake() if not course.paused:
@@ -257,6 +287,7 @@ def obey(course: Course, *, waits: bool = True) -> Iterator[Happening]:
         now = time.monotonic()
         course.watch.leave_out(now - since, of_epoch=False)
         since = now
+        park_if_told(course)
 
 
 def save_to_hand_over(course: Course, command: commands.HandOver) -> Iterator[Happening]:
@@ -322,7 +353,9 @@ def prepare(
 ) -> Generator[Event, None, Course]:
     """Device, data and model, ready for the first step or for the next one of a run that is carried on."""
     saved = None
-    if resume is not None:
+    if resume is not None and resume.packed is not None:
+        saved, shown = reading.unpack(resume.packed, "the parked run"), ""
+    elif resume is not None:
         assert folder is not None
         yield Preparing(what="checkpoint")
         saved, shown, warning = checkpoint.newest(folder, set_aside=not resume.looks_only)
@@ -393,15 +426,26 @@ def happenings(
     settings: Settings, inbox: Inbox, folder: Path | None, resume: Resume | None = None
 ) -> Iterator[Happening]:
     """All that `fit` tells of; saves that are still being written are placeholders."""
-    began, course = time.monotonic(), None
+    began = time.monotonic()
+    course: Course | None = None
+    resting: Kept | None = None
     try:
         try:
             course = yield from prepare(settings, inbox, folder, resume)
             yield course.started()
             if settings.on_nonfinite != "stop" and not course.steps:
                 yield from course.save_now()  # so that there always is one to go back to
-            reason = yield from epochs(course)
-            yield from make_up_for_failed_saves(course)
+            while True:
+                try:
+                    reason = yield from epochs(course)
+                    yield from make_up_for_failed_saves(course)
+                    break
+                except Parked as parked:
+                    resting = yield from put_away(course, parked.packed, folder)
+                course = None  # from here on nothing refers to its model, optimizer or data
+                yield resting.given_back()
+                course = yield from come_back(resting, inbox, folder)
+                resting = None
             yield course.ended(reason)
         except Stopped as stopped:
             command = stopped.command
@@ -409,7 +453,11 @@ def happenings(
                 yield RunHandedOver()
                 return
             reason, code = ("interrupted", 128 + command.signal) if command.signal else ("stopped", 0)
-            if course is None:
+            if resting is not None and course is None:
+                if command.save and not resting.saved:
+                    yield resting.save(at_last=True)
+                yield resting.ended(reason, exit_code=code)
+            elif course is None:
                 yield RunEnded(
                     reason=reason,
                     error=None,
@@ -421,12 +469,12 @@ def happenings(
                 )
             else:
                 # As things were before the report: a run that is carried on reports when it would have anyway.
-                packed = course.pack(None) if command.save else None
+                last = course.pack(None) if command.save else None
                 if not course.is_reported():
                     yield course.report()  # the last step there is, before the checkpoint that holds it
                 yield Preparing(what="stop")
-                if packed:
-                    yield from course.save_now(packed)
+                if last:
+                    yield from course.save_now(last)
                 yield course.ended(reason, exit_code=code)
     except DivergedError as error:
         assert course is not None
@@ -437,12 +485,58 @@ def happenings(
         text = f"{error} at {course.place()}.{step} {kept}\nTry a lower --lr, or --clip-grad 1."
         yield course.ended("diverged", error=text, exit_code=error.exit_code)
     except torch.OutOfMemoryError as error:
-        where = f" at {course.place()}" if course else ""
-        memory = f" ({devices.memory(course.device)})" if course else ""
-        raise DeviceError(
-            f"{settings.device} is out of memory{where}, with batch size {settings.batch_size}{memory}. "
-            f"Saved checkpoints are kept.\nTry --batch-size {max(1, settings.batch_size // 2)} --grad-accum-steps 2."
-        ) from error
+        raise out_of_memory(settings, course) from error
     finally:
         if course is not None:
             course.close()
+
+
+def out_of_memory(settings: Settings, course: Course | None) -> DeviceError:
+    """What to say of a device that is full."""
+    where = f" at {course.place()}" if course else ""
+    memory = f" ({devices.memory(course.device)})" if course else ""
+    return DeviceError(
+        f"{settings.device} is out of memory{where}, with batch size {settings.batch_size}{memory}. "
+        f"Saved checkpoints are kept.\nTry --batch-size {max(1, settings.batch_size // 2)} --grad-accum-steps 2."
+    )
+
+
+def put_away(course: Course, packed: bytes, folder: Path | None) -> Generator[Happening, None, Kept]:
+    """Save the run as it was `packed`, and end all that serves it; what stays in memory."""
+    kept = Kept(course, packed, folder)
+    if not course.is_reported():
+        yield course.report()  # the last step there is, before the checkpoint that holds it
+    yield from course.save_now(packed)
+    yield from settle(course)
+    course.close()
+    kept.note(course)
+    return kept
+
+
+def come_back(kept: Kept, inbox: Inbox, folder: Path | None) -> Generator[Happening, None, Course]:
+    """Wait, parked, until the run is to go on; it, as it was.
+
+    Raises:
+        Stopped: the run should end here.
+    """
+    while True:
+        while not isinstance(command := inbox.wait(), commands.Continue):
+            if isinstance(command, commands.Stop) or (isinstance(command, commands.HandOver) and kept.saved):
+                raise Stopped(command)
+            if isinstance(command, commands.HandOver):
+                inbox.stop = None
+                yield Warned(text="the run is not handed over: it could not be saved")
+            elif answer := kept.hear(command):
+                yield answer
+        try:
+            course = yield from prepare(kept.settings, inbox, folder, Resume(packed=kept.packed))
+        except torch.OutOfMemoryError:
+            reason = str(out_of_memory(kept.settings, None)).split("\n")[0]
+        except TrainerError as error:
+            reason = str(error).split("\n")[0]
+        else:
+            kept.restore(course)
+            inbox.put_back(kept.orders)
+            yield RunResumed()
+            return course
+        yield kept.given_back(f"it cannot go on yet. {reason}")

@@ -149,6 +149,10 @@ class Schedule:
         """The factor of the curve: the learning rate where the curve is 1."""
         return self._base
 
+    def hold(self, lr: float) -> None:
+        """Let the optimizer hold `lr` until its next step, which sets the rate anew."""
+        self._write(lr)
+
     def _write(self, lr: float) -> None:
         if lr == self._lr:
             return

@@ -93,7 +93,13 @@ class TrainerApp(App[None]):
     def start_run(self, settings: Settings) -> None:
         """Train here, and show it."""
         self.clear_notifications()  # what was wrong on the form is mended
-        self.watch_run(RunScreen(LocalRun(settings)))
+        try:
+            run = LocalRun(settings)
+        except TrainerError as error:  # the run that it should wait for has gone since
+            self.show_form()
+            self.notify(clean(error, 300), severity="error", markup=False)
+            return
+        self.watch_run(RunScreen(run))
 
     @on(RunScreen.CarryOn)
     def carry_on_with(self, message: RunScreen.CarryOn) -> None:

@@ -70,6 +70,7 @@ class RunScreen(Screen[None]):
         Binding("m", "confusion_mode", "Counts", tooltip="Confusion table: counts or row percent.", id="confusion"),
         Binding("y", "log_axis", "Log y", tooltip="Loss axis logarithmic or linear.", id="log_axis"),
         Binding("x", "end_epoch", "End epoch", tooltip="Leave out the rest of this epoch and validate.", id="end"),
+        Binding("k", "park", "Park", tooltip="Pause and give the device's memory back, or carry on.", id="park"),
         Binding("n", "new_run", "New run", tooltip="Back to the settings form once the run is over.", id="new_run"),
         Binding("r", "resume", "Resume", tooltip="Carry on from the newest checkpoint, once it is over.", id="resume"),
         Binding("i", "model", "Model", tooltip="The model's layers, shapes and parameters.", id="model", show=False),
@@ -187,7 +188,7 @@ class RunScreen(Screen[None]):
         if isinstance(event, RunStarted):
             self._to_agree = event if event.changed and self.run_.trains_here else None
         elif isinstance(event, RunPaused):
-            if event.why:
+            if self.state.asks:
                 self._question = event
             elif self._to_agree is not None:
                 self.agree(self._to_agree)
@@ -209,7 +210,8 @@ class RunScreen(Screen[None]):
             return False
         self._reports += isinstance(event, BatchTrained)
         _, answers = ANSWERS[type(self._asked)]
-        if isinstance(event, (*answers, RunEnded)) or self._reports > 1:
+        stays = isinstance(self._asked, commands.Continue) and isinstance(event, RunPaused) and event.why == "parked"
+        if isinstance(event, (*answers, RunEnded)) or stays or self._reports > 1:
             self._asked = None
             return True
         return False
@@ -220,7 +222,7 @@ class RunScreen(Screen[None]):
             self.state.lose()
             self._draw(panels=True)
         self._ask_or_not()
-        busy = not self.state.is_over and self.state.status != "paused"
+        busy = not self.state.is_over and not self._rests
         if not self._is_read():
             return
         panels = self._panels.due(busy=busy) and (self._dirty or self.state.is_over)
@@ -268,11 +270,11 @@ class RunScreen(Screen[None]):
             if isinstance(view, Identity):
                 view.asked = ANSWERS[type(self._asked)][0] if self._asked and not self._stopping else ""
             view.show(self.state)
-        status = (self.state.status, self.state.is_over, self._will_pause)
+        status = (self.state.status, self.state.is_over, self._will_pause, self._will_park)
         if status != getattr(self, "_status_drawn", None):
             self._status_drawn = status
             self.set_class(self.state.status in ("failed", "diverged", "lost"), "-failed")
-            self.set_class(self.state.status == "paused", "-paused")
+            self.set_class(self._rests, "-paused")
             self.query_one(KeyLine).refresh()
 
     # --- choosing panels ---
@@ -331,7 +333,7 @@ class RunScreen(Screen[None]):
 
     def why_not(self, action: str) -> str | None:
         """Why a key does nothing just now, or None when it does something."""
-        steering = ("pause", "stop", "checkpoint", "evaluate", "learning_rate", "end_epoch", "detach")
+        steering = ("pause", "park", "stop", "checkpoint", "evaluate", "learning_rate", "end_epoch", "detach")
         if action == "detach" and not self.run_.trains_here and not self.state.is_over:
             return None
         if action in steering:
@@ -341,8 +343,12 @@ class RunScreen(Screen[None]):
                 return "Nobody takes commands from here: this run can only be watched."
             if self._stopping:
                 return "The run is stopping already."
-        if action in ("evaluate", "checkpoint", "end_epoch", "learning_rate") and not self.state.settings:
+        if action in ("park", "evaluate", "checkpoint", "end_epoch", "learning_rate") and not self.state.settings:
             return "The run is still being prepared."
+        if action == "park" and self.state.asks:
+            return "The run asks what to do: answer that first (space)."
+        if action == "evaluate" and self.state.status == "parked":
+            return "The run is parked: carry it on first (space)."
         if action == "end_epoch" and self.state.status == "validating":
             return "This epoch is being validated already."
         if action == "new_run" and not self.state.is_over:
@@ -364,6 +370,8 @@ class RunScreen(Screen[None]):
 
     def label_of(self, binding: Binding) -> str:
         """The label of a key, which follows what it would do."""
+        if binding.action in ("pause", "park") and self._will_park:
+            return "Go on"
         if binding.action == "pause" and self._will_pause:
             return "Carry on"
         if binding.action == "confusion_mode" and self.is_mounted and self.query_one(ConfusionTable).counts:
@@ -390,9 +398,21 @@ class RunScreen(Screen[None]):
     @property
     def _will_pause(self) -> bool:
         """True when the run is paused, or will be once it has heard what was asked."""
-        if isinstance(self._asked, (commands.Pause, commands.Continue)):
-            return isinstance(self._asked, commands.Pause)
-        return self.state.status == "paused"
+        if isinstance(self._asked, (commands.Pause, commands.Park, commands.Continue)):
+            return not isinstance(self._asked, commands.Continue)
+        return self._rests
+
+    @property
+    def _will_park(self) -> bool:
+        """The same of a run that is parked."""
+        if isinstance(self._asked, (commands.Park, commands.Continue)):
+            return isinstance(self._asked, commands.Park)
+        return self.state.status == "parked"
+
+    @property
+    def _rests(self) -> bool:
+        """True when no step is taken, as somebody wanted."""
+        return self.state.status in ("paused", "parked")
 
     def agree(self, started: RunStarted) -> None:
         """Show what is restored and changed; the first step waits for a yes."""
@@ -434,6 +454,9 @@ class RunScreen(Screen[None]):
             self.answer_question()
             return
         self.steer("pause", commands.Continue() if self._will_pause else commands.Pause())
+
+    def action_park(self) -> None:
+        self.steer("park", commands.Continue() if self._will_park else commands.Park())
 
     def action_checkpoint(self) -> None:
         self.steer("checkpoint", commands.SaveCheckpoint())
@@ -489,7 +512,7 @@ class RunScreen(Screen[None]):
                 self.app.exit()
 
         kept = in_sentences(self.state, self.run_.stay, time.time())
-        question = f"The run is {'paused' if self.state.status == 'paused' else 'under way'}. {kept}"
+        question = f"The run is {self.state.status if self._rests else 'under way'}. {kept}"
         answers = {
             "detach": "Leave it to train in the background",
             "stop": "Stop and save",

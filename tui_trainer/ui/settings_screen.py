@@ -16,6 +16,7 @@ from textual.widgets import Input, Label, Select, Static
 
 from tui_trainer import outlook
 from tui_trainer.errors import SettingsError
+from tui_trainer.run import turn
 from tui_trainer.schedule import lr_factor
 from tui_trainer.settings import (
     CONFIG_NAME,
@@ -222,7 +223,8 @@ class SettingsScreen(Screen[None]):
         wrong = {n for n, f in self._fields.items() if f.problem}
         fine = {n: v for n, v in values.items() if n not in wrong}
         defaults = {n: info.default for n, info in FIELDS.items()}
-        for names, sentence in contradictions(Settings.model_construct(**defaults | fine)):
+        probe = Settings.model_construct(**defaults | fine)
+        for names, sentence in contradictions(probe) + turn.problems(probe):
             if not wrong & set(names):
                 problems.append(sentence)
                 self._fields[names[0]].problem = sentence

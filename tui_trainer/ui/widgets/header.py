@@ -11,11 +11,13 @@ from tui_trainer.text import ago, clean, clock, fixed, number, percent
 from tui_trainer.ui.widgets.panel import MUTED, View
 
 STATUS = {
+    "waiting": ("… waiting", "$primary"),
     "preparing": ("… preparing", "$primary"),
     "training": ("● training", "$success"),
     "validating": ("◐ validating", "$secondary"),
     "testing": ("◐ testing", "$secondary"),
     "paused": (" ❚❚ PAUSED ", "bold $background on $warning"),
+    "parked": (" ▣ PARKED ", "bold $background on $warning"),
     "stopping": (" ■ stopping ", "$background on $warning"),
     "finished": ("✔ finished", "bold $success"),
     "out_of_patience": ("✔ out of patience", "bold $success"),
@@ -121,7 +123,8 @@ class Progress(Clocked):
             return self._failure(state, width)
         if not state.batches:
             what = "first step: the processor warms up" if state.activity == "first step" else state.activity
-            return Content.styled(f" preparing {clean(what or 'the run')} …", MUTED)
+            what = what if state.phase == "waiting" else f"preparing {what or 'the run'}"
+            return Content.styled(f" {clean(what)} …", MUTED)
         if hold_up := self._hold_up(state):
             place = f" epoch {state.epoch}/{state.total_epochs}  batch {state.batch:,}/{state.batches:,}  "
             return Content.assemble((place, MUTED), (hold_up, "bold $warning"))
@@ -129,7 +132,7 @@ class Progress(Clocked):
         quick = self.age if state.status in ("training", "validating", "testing") else 0.0
         epoch_left = None if epoch_left is None else max(0.0, epoch_left - quick)
         run_left = None if run_left is None else max(0.0, run_left - quick)
-        style = "$warning" if state.status in ("paused", "stopping") else "$primary"
+        style = "$warning" if state.status in ("paused", "parked", "stopping") else "$primary"
         if state.status in ("validating", "testing"):
             style = "$secondary"
         total = max(1, state.total_epochs)
