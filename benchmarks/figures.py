@@ -1,6 +1,6 @@
 """What a benchmark says: one measured figure beside the target it is held against.
 
-`ui_cost.py`, `keys.py`, `start.py` and `growth.py` each have `measure(quick: bool) -> list[Figure]`; `run.py` calls it.
+`ui_cost.py`, `keys.py`, `start.py`, `growth.py` and `background.py` each have `measure(quick: bool) -> list[Figure]`; `run.py` calls it.
 """
 
 from dataclasses import asdict, dataclass
@@ -17,7 +17,7 @@ class Figure:
     unit: str
     """"s", "ms", "MB", "steps/s"; "" for a ratio."""
     target: str
-    """What issue 3 asks for, in words: "0.97 or better", "1.2 s or less". Empty when the figure is only information."""
+    """What is asked for, in words: "0.97 or better", "1.2 s or less". Empty when the figure is only information."""
     note: str = ""
     """How it was measured, when the name does not say it all."""
     low: float | None = None
