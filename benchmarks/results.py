@@ -35,6 +35,7 @@ MEASURED = {
     "screen": ("The screen", "The program in a terminal of 120 x 40, the tutorial's model."),
     "start": ("The start", ""),
     "growth": ("Long runs and big folders", ""),
+    "viewers": ("Viewers of a run in the background", ""),
 }
 COLUMNS = ["against", "version", "theirs, s", "ours, s", "ours is faster", "target", "met", "accuracy: theirs, ours"]
 COLUMNS += ["whole process, s: theirs, ours", "epochs", "pairs", "disturbed", "machine"]
