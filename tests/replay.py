@@ -40,6 +40,11 @@ def parked() -> list[Event]:
     return [*events, RunPaused(at=events[-1].at, why="parked", text="412.6 MB of cuda:0 given back")]
 
 
+def waiting() -> list[Event]:
+    """A run that is not its turn yet."""
+    return [Preparing(what="waiting for 2026-10-25T11-24-46-mlp-fashion-mnist to end: epoch 3 of 10", at=1792927487.0)]
+
+
 def training() -> list[Event]:
     """A run just after its second validation."""
     seen = 0

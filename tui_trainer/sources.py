@@ -107,6 +107,8 @@ def _sentence(name: str, value: object, error: Any) -> str:
     if kind in limits:
         return f"{limits[kind].format(**context)}, {found}"
     wanted = "true or false" if is_switch(name) else "a text"
+    if name == "when_free":
+        wanted = 'a text such as "10GiB"'
     if "float" in annotation:
         wanted = "a time such as 90s, 15m or 2h" if is_duration(name) else "a number"
     elif "int" in annotation:

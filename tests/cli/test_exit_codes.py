@@ -92,7 +92,39 @@ def interrupted_twice(folder: Path) -> Ended:
         return finish(process, folder)
 
 
+def one_after_another(folder: Path) -> Ended:
+    """Two runs, the second behind the first, which is ended once the second waits for it."""
+    with started(folder, [*ENDLESS, "--json"]) as first:
+        assert first.stdout
+        while "BatchTrained" not in (line := first.stdout.readline()):
+            assert line
+        words = [word if word != "it" else "second" for word in SHORT]
+        with started(folder, [*words, "--after", "last"]) as second:
+            assert second.stderr
+            waits = second.stderr.readline()
+            first.send_signal(signal.SIGTERM)
+            end = finish(second, folder)
+        ended_at = json.loads((folder / "runs" / "it" / "events.jsonl").read_text().splitlines()[-1])["at"]
+        lines = (folder / "runs" / "second" / "events.jsonl").read_text().splitlines()
+        began_at = next(json.loads(line)["at"] for line in lines if '"torch"' in line)
+        return replace(end, err=waits + end.err + f"late: {began_at >= ended_at}")
+
+
+def stopped_in_the_queue(folder: Path) -> Ended:
+    """A run that waits, and somebody who presses Ctrl-C."""
+    ahead = RunFolder(folder / "runs" / "ahead")
+    ahead.path.mkdir(parents=True, mode=0o700)
+    ahead.journal.touch()
+    with ahead.lock.hold(), started(folder, [*ENDLESS, "--after", "ahead"]) as process:
+        assert process.stderr
+        assert process.stderr.readline() == "waiting for ahead to end: it is being prepared\n"
+        process.send_signal(signal.SIGINT)
+        return finish(process, folder)
+
+
 CASES: Cases = {
+    "one after another": one_after_another,
+    "stopped in the queue": stopped_in_the_queue,
     "SIGINT": lambda folder: signalled(folder, ("BatchTrained", signal.SIGINT)),
     "SIGTERM": lambda folder: signalled(folder, ("BatchTrained", signal.SIGTERM)),
     "SIGHUP": lambda folder: signalled(folder, ("BatchTrained", signal.SIGHUP)),
@@ -144,6 +176,18 @@ def test_a_second_ctrl_c_ends_at_once_and_leaves_the_run_without_a_goodbye(ended
     assert end.code == 130
     assert "RunEnded" not in end.journal
     assert "Traceback" not in end.err
+
+
+def test_a_run_behind_another_begins_when_that_has_ended(ended: Started) -> None:
+    end = ended["one after another"]
+    assert end.code == 0
+    assert re.match(r"waiting for it to end: epoch \d+ of 1000\n", end.err) and end.err.endswith("late: True")
+
+
+def test_ctrl_c_ends_a_run_that_waits_for_its_turn(ended: Started) -> None:
+    end = ended["stopped in the queue"]
+    assert (end.code, last_event(end)["reason"]) == (130, "interrupted")
+    assert "torch" not in end.journal and "Traceback" not in end.err
 
 
 def test_a_closed_terminal_saves_and_ends_129(ended: Started) -> None:
@@ -247,6 +291,15 @@ def test_2_without_a_terminal_the_message_names_no_ui(ended: Started, case: str)
         (["--lerning-rate", "1"], "--lerning-rate: there is no such option. Did you mean --lr?\n"),
         (["--epochs"], "Parameter --epochs requires an argument.\n"),
         (["--epochs=1", "--epochs=2"], "Parameter --epochs specified multiple times.\n"),
+        (
+            ["--after", "it"],
+            "after: there is no run 'it': runs holds no runs. Start one with: tui-trainer\n",
+        ),
+        (
+            ["--start", "--after", "it"],
+            "after: there is no run 'it': runs holds no runs. Start one with: tui-trainer\n",
+        ),
+        (["--when-free", "10"], "when_free: must be a size such as 10GiB or 800MB, or 0; found '10' (--when-free)\n"),
         (["--json"], "--json belongs to --no-ui. Type: tui-trainer --no-ui --json\n"),
         (
             ["--preset", "tutoral"],
@@ -263,7 +316,7 @@ def test_2_without_a_terminal_the_message_names_no_ui(ended: Started, case: str)
 def test_2_what_cannot_be_done_as_typed_is_a_sentence_and_leaves_nothing_behind(
     end: Any, own_folder: Path, words: list[str], sentence: str
 ) -> None:
-    done = end(*words) if words[0] in ("attach", "--json") else end("--no-ui", *words)
+    done = end(*words) if words[0] in ("attach", "--json", "--start") else end("--no-ui", *words)
     assert (done.code, done.out, done.err) == (2, "", sentence)
     assert not list(own_folder.iterdir())
 

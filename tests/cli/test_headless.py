@@ -13,6 +13,7 @@ import pyte
 import pytest
 
 from tests.cli.program import MINI, SHORT, Cases, Ended, Started, finish, hidden, in_terminal, run, started
+from tui_trainer.headless import LinePrinter
 from tui_trainer.run import events
 from tui_trainer.run.events import Event, from_json
 from tui_trainer.run.folder import find
@@ -248,3 +249,18 @@ def test_training_goes_on_to_the_end_when_nobody_takes_its_output(ended: Started
     assert ended[case].code == 0
     assert "Traceback" not in ended[case].err
     assert (ended[case].run / "checkpoints" / "best.pt").is_file()
+
+
+def test_what_a_run_waits_for_and_what_parking_gave_back_are_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    printer = LinePrinter(None)
+    for event in (
+        events.Preparing(what="waiting for ahead to end: epoch 1 of 2"),
+        events.RunPaused(why="parked", text="38.0 MB given back"),
+        events.RunPaused(),
+    ):
+        printer.show(event)
+    assert capsys.readouterr().err.splitlines() == [
+        "waiting for ahead to end: epoch 1 of 2",
+        "parked: 38.0 MB given back",
+        "paused",
+    ]

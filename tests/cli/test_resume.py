@@ -10,10 +10,11 @@ import pytest
 from tui_trainer import cli
 from tui_trainer.run.commands import Pause, Stop
 from tui_trainer.run.events import BatchTrained, Event, RunEnded, RunStarted, Warned, from_json
-from tui_trainer.run.folder import find
+from tui_trainer.run.folder import RunFolder, find
 from tui_trainer.run.journal import read
 from tui_trainer.run.resume import Resume, carry
 from tui_trainer.run.runs import LocalRun
+from tui_trainer.settings import Settings
 
 TINY = [
     *("--dataset", "fashion-mnist-mini", "--device", "cpu", "--limit-train-batches", "4"),
@@ -281,3 +282,18 @@ def test_json_holds_where_it_goes_on_and_what_is_changed(capsys: pytest.CaptureF
     assert (started.resumed_from, started.epoch, started.step) == ("checkpoints/last.pt", 2, 8)
     assert started.changed == (("epochs", "2", "3"),) and started.best_epoch in (1, 2)
     assert json.loads(out.splitlines()[-1])["reason"] == "finished"
+
+
+def test_a_run_that_waited_for_another_does_not_wait_again_when_it_is_carried_on(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    ahead = RunFolder.create(Settings(name="ahead"))
+    ahead.journal.touch()
+    code, _, err = program(capsys, "--no-ui", "--epochs", "1", *TINY, "--after", "ahead")
+    assert code == 0 and "warning: ahead was lost; this run begins all the same" in err
+    assert tomllib.loads(Path("runs/a/run.toml").read_text())["after"] == "ahead"
+    with ahead.lock.hold():
+        code, out, err = program(capsys, "resume", "a", "--no-ui", "--epochs", "2")
+    assert code == 0 and "waiting" not in out + err
+    code, _, err = program(capsys, "resume", "a", "--epochs", "3", "--after", "last")
+    assert code == 2 and "after: cannot change when a run is carried on: it belongs to the beginning of a run" in err

@@ -22,6 +22,7 @@ from tui_trainer.settings import (
     GROUPS,
     Settings,
     as_text,
+    bytes_of,
     choices_of,
     contradictions,
     flag,
@@ -54,7 +55,15 @@ def kind(name: str) -> str:
 
 def other(name: str) -> Any:
     """A valid value of a setting that is not its default."""
-    special = {"device": "cpu", "name": "mine", "data_dir": "elsewhere", "output_dir": "there", "seed": 7}
+    special = {
+        "device": "cpu",
+        "name": "mine",
+        "data_dir": "elsewhere",
+        "output_dir": "there",
+        "seed": 7,
+        "after": "last",
+    }
+    special["when_free"] = "10GiB"
     if name in special:
         return special[name]
     default = FIELDS[name].default
@@ -207,6 +216,7 @@ WRONG: dict[str, tuple[tuple[Any, ...], tuple[str, ...]]] = {  # as a TOML parse
 }  # fmt: skip
 SAYS = {"int": "a whole number", "float": "a number", "switch": "true or false", "choice": "one of", "text": "a text"}
 DEVICES = ("gpu", "cpu:3", "cuda:", "cuda:-1", "cuda:1234", "CUDA", "cuda:1\n", "[red]", "\x1b[31m")
+SIZES = ("10", "GiB", "-1GB", "1 PB", "1,5GB", "10G", "1e3GB", "10GiB free", "[red]", "\x1b[31m")
 NAMES = (".", "..", "../x", "/x", "a/b", "-x", "x y", "x" * 65, "x" * 300, "a\nb", "é", "[red]", "\x1b[31m", "a\\b")
 
 wrong_values = [
@@ -215,7 +225,8 @@ wrong_values = [
 ]  # fmt: skip
 wrong_values += [("device", value, text) for value in DEVICES for text in (False, True) if value.strip() == value]
 wrong_values += [("name", value, text) for value in NAMES for text in (False, True)]
-wrong_values += [(name, "", True) for name in FIELDS if kind(name) == "text" and name != "name"]
+wrong_values += [(name, "", True) for name in FIELDS if kind(name) == "text" and name not in ("name", "after")]
+wrong_values += [("when_free", value, text) for value in SIZES for text in (False, True)]
 
 
 @every_setting
@@ -280,6 +291,17 @@ def test_a_time_can_be_typed_in_seconds_minutes_hours_or_as_a_clock_shows_it(typ
 def test_what_is_no_time_is_refused(typed: str) -> None:
     for text in (True, False):
         assert (check("max_time", typed, text=text)[1] or "").startswith("must be ")
+
+
+@pytest.mark.parametrize(
+    ("typed", "size", "count"),
+    [("10GiB", "10GiB", 10 * 2**30), (" 1.5 gb ", "1.5GB", 1_500_000_000), ("800mb", "800MB", 800_000_000),
+     ("2TiB", "2TiB", 2**41), ("64 kib", "64kiB", 65_536), ("0", "0", 0), ("0GB", "0", 0), (0, "0", 0)],
+)  # fmt: skip
+def test_a_size_can_be_typed_with_any_unit_and_is_kept_as_it_is_written(typed: Any, size: str, count: int) -> None:
+    for text in (True, False):
+        assert check("when_free", typed, text=text) == (size, None)
+    assert bytes_of(size) == count
 
 
 # --- wrong names ---
@@ -477,6 +499,8 @@ def valid(name: str) -> st.SearchStrategy[Any]:
         return st.from_regex(r"(auto|cpu|mps|(cuda|xpu)(:[0-9]{1,3})?)", fullmatch=True)
     if name == "name":
         return st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}", fullmatch=True) | st.sampled_from(["none", None])
+    if name == "when_free":
+        return st.from_regex(r"0|[1-9][0-9]{0,5}(\.[0-9]{1,3})?[kMGT]i?B", fullmatch=True)
     if kind(name) == "text":
         return (st.sampled_from(NASTY) | foreign).map(str.strip).filter(bool)  # blanks around a path are slips
     edges = {type(m): getattr(m, type(m).__name__.lower()) for m in FIELDS[name].metadata if isinstance(m, LIMITS)}
@@ -525,7 +549,7 @@ def test_print_config_given_back_with_config_gives_the_same_settings(
     assert end.value.code == 0
     printed = capsys.readouterr().out
     (own_folder / "printed.toml").write_text(printed, "utf-8")
-    assert set(tomllib.loads(printed)) == set(FIELDS) - {"seed"}
+    assert set(tomllib.loads(printed)) == set(FIELDS) - {"seed", "after"}
     assert cli.gather({}, config="printed.toml").settings == cli.gather(parsed(words[2:]), preset_name="quick").settings
 
 

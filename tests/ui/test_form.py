@@ -6,6 +6,7 @@ import pytest
 from textual.widgets import Input, Select
 
 from tests.ui.conftest import Show, Shown
+from tui_trainer.run.folder import RunFolder
 from tui_trainer.settings import (
     FIELDS,
     PRESETS,
@@ -77,6 +78,28 @@ async def test_a_wrong_value_says_what_is_wrong_and_is_not_run(show_form: Show) 
         await shown.press("ctrl+r")
         assert form(shown)._fields["lr"].entry.has_focus
         assert "must be above 0" in shown.notes[-1]
+
+
+async def test_a_run_to_wait_for_that_is_not_there_is_a_problem_of_its_field(
+    show_form: Show, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = RunFolder.create(Settings(name="ahead"))
+    folder.journal.touch()
+    async with show_form() as shown:
+        await shown.press("f2")
+        form(shown)._fields["after"].set_text("haed")
+        await shown.settle()
+        problem = form(shown)._fields["after"].problem
+        assert problem == "after: there is no run 'haed' in runs. Did you mean ahead?"
+        assert "there is no run 'haed'" in shown.text
+        await shown.press("ctrl+r")
+        assert form(shown)._fields["after"].entry.has_focus
+        form(shown)._fields["after"].set_text("ahead")
+        await shown.settle()
+        assert form(shown)._fields["after"].problem is None
+        monkeypatch.setattr(SettingsScreen, "_judge", lambda _: folder.journal.unlink(missing_ok=True) or [])
+        await shown.press("ctrl+r")  # it has gone just then
+        assert "there is no run 'ahead'" in shown.notes[-1] and isinstance(shown.app.screen, SettingsScreen)
 
 
 async def test_settings_that_contradict_each_other_are_named(show_form: Show) -> None:

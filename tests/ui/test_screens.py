@@ -12,6 +12,7 @@ RUNS: dict[str, Callable[[], list[Event]]] = {
     "training": replay.training,
     "paused": replay.paused,
     "parked": replay.parked,
+    "waiting": replay.waiting,
     "finished": lambda: replay.events("finished"),
     "out_of_patience": lambda: replay.events("out_of_patience"),
     "stopped": lambda: replay.events("stopped"),

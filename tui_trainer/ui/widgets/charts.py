@@ -9,7 +9,7 @@ import plotext
 from textual.content import Content
 
 from tui_trainer.run.state import RunState, Series
-from tui_trainer.text import fixed, percent
+from tui_trainer.text import clean, fixed, percent
 from tui_trainer.ui.widgets.panel import MUTED, Panel, to_come
 
 _STYLED = re.compile(r"\x1b\[38;5;(\d+)m([^\x1b]*)|\x1b\[0m|([^\x1b]+)")
@@ -177,4 +177,5 @@ def waiting(state: RunState) -> str:
     """What an empty chart says."""
     if state.is_over:
         return "no step was taken"
-    return f"waiting for the first step: {state.activity}" if state.activity else "waiting for the first step"
+    shown = state.activity and state.phase != "waiting"  # what is waited for stands above the panels
+    return f"waiting for the first step: {clean(state.activity)}" if shown else "waiting for the first step"
