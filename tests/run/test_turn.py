@@ -146,7 +146,7 @@ def test_an_order_to_stop_ends_the_wait_and_the_run(signal: int, reason: str, co
         (end,) = events
     assert isinstance(end, RunEnded) and (end.reason, end.exit_code, end.error) == (reason, code, None)
     assert run.folder and not run.folder.is_held()
-    assert 'after = "ahead"' in run.folder.manifest.read_text()
+    assert f'after = "{Path("runs/ahead").absolute()}"' in run.folder.manifest.read_text()
 
 
 def test_a_run_trains_once_it_has_its_turn(ahead: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
