@@ -113,6 +113,8 @@ class RunScreen(Screen[None]):
         self._heard = time.monotonic()
         self._lines = Pace(share=0.005, least=0.5)
         self._panels = Pace(share=0.006, least=1.0)
+        self._slow = 0.0
+        """Seconds that a picture takes to a terminal which is slow, else 0."""
         self._stopping = False
         self._to_agree: RunStarted | None = None
         """What a run that is carried on with other settings begins with, until somebody has agreed to it."""
@@ -207,16 +209,30 @@ class RunScreen(Screen[None]):
             self.state.lose()
             self._draw(panels=True)
         busy = not self.state.is_over and self.state.status != "paused"
-        if not self._is_read():
+        if not self._keeps_up():
             return
         panels = self._panels.due(busy=busy) and (self._dirty or self.state.is_over)
         if panels or self._lines.due(busy=busy):
             self._draw(panels=panels)
 
-    def _is_read(self) -> bool:
-        """False while the terminal reads nothing: a picture that nobody sees need not be drawn."""
+    def _keeps_up(self) -> bool:
+        """False while the last picture is not on the terminal yet: a newer one would only lie behind it.
+
+        Over a slow link pictures come less often too: a key that is pressed must not wait behind one after the other.
+        """
+        driver = self._terminal
+        if driver is None:
+            return True
+        slow = driver.link.slowness
+        self._lines.least, self._panels.least = max(0.5, min(5.0, slow)), max(1.0, min(10.0, 4 * slow))
+        self._slow = slow
+        return driver.reads
+
+    @property
+    def _terminal(self) -> terminal.Driver | None:
+        """The driver of a real terminal, None under test."""
         driver = self.app._driver
-        return driver.reads if isinstance(driver, terminal.Driver) else True
+        return driver if isinstance(driver, terminal.Driver) else None
 
     # --- drawing ---
 
@@ -236,6 +252,8 @@ class RunScreen(Screen[None]):
 
     def _drawn(self, began: float, panels: bool) -> None:
         cost = time.thread_time() - began
+        if self._terminal is not None:
+            self._terminal.frame_written()
         self._lines.measured(None if panels else cost)
         if panels:
             self._panels.measured(cost)
@@ -246,6 +264,8 @@ class RunScreen(Screen[None]):
         for view in self._line_views:
             if isinstance(view, (Identity, Progress)):
                 view.age = age
+            if isinstance(view, Now):
+                view.link = self._slow
             if isinstance(view, Identity):
                 view.asked = ANSWERS[type(self._asked)][0] if self._asked and not self._stopping else ""
             view.show(self.state)
