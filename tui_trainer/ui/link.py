@@ -35,12 +35,12 @@ class Link:
         """When the request that is out was sent."""
         self._answers = False
         """The terminal has answered before."""
-        self._smoothed = 0.0
+        self._smoothed = self._newest = 0.0
 
     def asks(self) -> bool:
         """True when a request must be sent now; it counts as sent."""
         now = self._clock()
-        if self._asked is not None and now - self._asked < max(self.AGAIN, 4 * self._smoothed):
+        if self._asked is not None and now - self._asked < max(self.AGAIN, 4 * self._newest):
             return False
         self._asked = now
         return True
@@ -50,7 +50,8 @@ class Link:
         if self._asked is None:
             return
         if counts:
-            self._smoothed += self.SHARE * (self._clock() - self._asked - self._smoothed)
+            self._newest = self._clock() - self._asked
+            self._smoothed += self.SHARE * (self._newest - self._smoothed)
         self._asked, self._answers = None, True
 
     def forget(self) -> None:
@@ -84,7 +85,7 @@ class Link:
 
     @property
     def _patience(self) -> float:
-        return max(self.PATIENCE, 2 * self._smoothed)
+        return max(self.PATIENCE, 2 * self._newest)
 
 
 class Answers:
@@ -95,7 +96,7 @@ class Answers:
         """What may be the beginning of an answer, or of a key."""
 
     def taken_from(self, text: str, *, expected: bool) -> tuple[str, bool]:
-        """What of `text` was typed, and whether there was an answer. A piece is held back only where one is expected."""
+        """What of `text` was typed, and whether there was an answer; a piece is held back where one is expected."""
         text, self.held = self.held + text, ""
         typed = text.replace(ANSWER, "")
         answered = len(typed) < len(text)

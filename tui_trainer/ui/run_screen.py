@@ -223,9 +223,9 @@ class RunScreen(Screen[None]):
         driver = self._terminal
         if driver is None:
             return True
-        slow = driver.link.slowness
-        self._lines.least, self._panels.least = max(0.5, min(5.0, slow)), max(1.0, min(10.0, 4 * slow))
-        self._slow = slow
+        self._slow = slow = driver.link.slowness
+        self._lines.least = max(0.5, min(5.0, slow))
+        self._panels.least = max(1.0, min(10.0, 4 * slow))
         return driver.reads
 
     @property
@@ -275,6 +275,12 @@ class RunScreen(Screen[None]):
             self.set_class(self.state.status in ("failed", "diverged", "lost"), "-failed")
             self.set_class(self.state.status == "paused", "-paused")
             self.query_one(KeyLine).refresh()
+
+    def _compositor_refresh(self) -> None:
+        """Beneath a question Textual 8.2 marks a screen that was just painted for painting again, and so for ever."""
+        super()._compositor_refresh()
+        if self.app.screen is not self:
+            self._repaint_required = False
 
     # --- choosing panels ---
 
