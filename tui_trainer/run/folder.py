@@ -21,7 +21,7 @@ import tomli_w
 from tui_trainer.errors import FolderError, LockedError, UsageError
 from tui_trainer.run.disk import write_whole
 from tui_trainer.settings import PROVENANCE, Settings, to_plain
-from tui_trainer.text import clean, did_you_mean
+from tui_trainer.text import clean, did_you_mean, without_secrets
 
 ALIVE = 120.0
 """Seconds for which a sign of life counts."""
@@ -227,7 +227,7 @@ def provenance() -> dict[str, object]:
         "platform": platform.platform(),
         "host": socket.gethostname(),
         "pid": os.getpid(),
-        "argv": clean(shlex.join(sys.argv), 4000),
+        "argv": clean(shlex.join(map(without_secrets, sys.argv)), 4000),
         "git_commit": _git_commit(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }

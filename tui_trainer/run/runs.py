@@ -15,9 +15,10 @@ from typing import Protocol
 from tui_trainer.errors import FolderError, TrainerError
 from tui_trainer.run.commands import Command, Inbox
 from tui_trainer.run.disk import remove_left_over
-from tui_trainer.run.events import BatchTrained, Event, Preparing, RunEnded, RunStarted, rounded
+from tui_trainer.run.events import BatchTrained, Event, Preparing, RunEnded, RunStarted, Warned, rounded
 from tui_trainer.run.folder import RunFolder, provenance
 from tui_trainer.run.journal import Journal, follow, read
+from tui_trainer.run.notify import Post, sentence
 from tui_trainer.run.resume import Carried
 from tui_trainer.run.state import RunState
 from tui_trainer.settings import Settings
@@ -95,24 +96,34 @@ class LocalRun:
                     f"The run folder {clean(folder.path)} cannot be written: {error.strerror}. Nothing was trained."
                 ) from error
             unwritten: RunStarted | None = None
+            state = RunState()
+            post = Post(self.settings.notify_url, folder.path.name) if self.settings.notify_url else None
             try:
-                for event in map(rounded, self._guarded(folder)):  # one event to all viewers, live or from the disk
+                for event in map(
+                    rounded, self._guarded(folder, state)
+                ):  # one event to all viewers, live or from the disk
                     warning = journal.append(event)
                     if isinstance(event, RunStarted):
                         unwritten = event
                     if unwritten and (self.carried is None or isinstance(event, BatchTrained)):
                         self._write_manifest(folder, unwritten, made_by)  # what was changed counts from the first step
                         unwritten = None
+                    if post and (text := sentence(event, state)):
+                        post.send(text)
                     yield event
+                    if not warning and post and not isinstance(event, RunEnded) and (trouble := post.trouble()):
+                        warning = Warned(text=trouble)
                     if warning:
                         journal.append(warning)
                         yield warning
             finally:
                 journal.close()
+        if post and (trouble := post.close()):  # the run is over: its last word was RunEnded
+            folder.write_log(f"warning: {trouble}\n")
 
-    def _guarded(self, folder: RunFolder) -> Iterator[Event]:
-        """The training, with every exception turned into the `RunEnded` it means."""
-        began, state = time.monotonic(), RunState()
+    def _guarded(self, folder: RunFolder, state: RunState) -> Iterator[Event]:
+        """The training, with every exception turned into the `RunEnded` it means; `state` follows it."""
+        began = time.monotonic()
         pulse = Pulse(folder)
         try:
             yield Preparing(what="torch")

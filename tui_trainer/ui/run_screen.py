@@ -12,7 +12,8 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from tui_trainer.errors import TrainerError
-from tui_trainer.run import commands
+from tui_trainer.notices import sequence
+from tui_trainer.run import commands, notify
 from tui_trainer.run.commands import Command
 from tui_trainer.run.events import (
     BatchTrained,
@@ -28,9 +29,9 @@ from tui_trainer.run.events import (
 )
 from tui_trainer.run.feed import Feed
 from tui_trainer.run.resume import Carried, Resume, carry
-from tui_trainer.run.runs import Run
+from tui_trainer.run.runs import LocalRun, Run
 from tui_trainer.run.state import RunState
-from tui_trainer.text import clean, size
+from tui_trainer.text import clean, percent, size
 from tui_trainer.ui import terminal
 from tui_trainer.ui.agree import Agree
 from tui_trainer.ui.dialogs import Ask, AskNumber, Help, Outline
@@ -111,6 +112,8 @@ class RunScreen(Screen[None]):
         self.state = state or run.earlier
         self.feed = Feed(run, self._nudge)
         self._heard = time.monotonic()
+        self._is_live = False
+        """Something has happened since somebody looks."""
         self._lines = Pace(share=0.005, least=0.5)
         self._panels = Pace(share=0.006, least=1.0)
         self._slow = 0.0
@@ -180,7 +183,10 @@ class RunScreen(Screen[None]):
             self._draw(panels=answered or self.state.is_over)
 
     def _look_at(self, event: Event) -> None:
-        """Some events ask for an answer."""
+        """Some events ask for an answer, some call for somebody who looks elsewhere."""
+        if event.at >= self.feed.since:
+            self._is_live = True
+            self._call(notify.sentence(event, self.state))
         if isinstance(event, RunStarted):
             self._to_agree = event if event.changed and not self.run_.read_only else None
         elif isinstance(event, RunPaused) and not self.run_.read_only:
@@ -206,6 +212,8 @@ class RunScreen(Screen[None]):
     def _tick(self) -> None:
         if not self.feed.thread.is_alive() and self.feed.thread.ident is not None and not self.state.is_over:
             self.fold()  # what it said last
+            if not self.state.is_over and self._is_live:
+                self._call(notify.lost(self.state))
             self.state.lose()
             self._draw(panels=True)
         busy = not self.state.is_over and self.state.status != "paused"
@@ -234,6 +242,35 @@ class RunScreen(Screen[None]):
         driver = self.app._driver
         return driver if isinstance(driver, terminal.Driver) else None
 
+    # --- calling ---
+
+    def _call(self, text: str | None) -> None:
+        """Let the terminal call somebody who looks elsewhere."""
+        if text and self._terminal is not None:
+            self._terminal.write(sequence(self._how, self._run_name, text))
+
+    def _name_window(self) -> None:
+        """The state and the best score as the title of the window, while there is something to tell."""
+        if self._terminal is None or not self.state.settings:
+            return
+        best = f" · best {percent(self.state.best.accuracy)}" if self.state.best else ""
+        title = f"{self.state.status.replace('_', ' ')}{best} · {self._run_name}"
+        self._terminal.name_window("" if self._how == "off" else clean(title, 100))
+
+    @property
+    def _how(self) -> str:
+        """How to call: as the run's settings say, once they are known."""
+        own = self.run_.settings.notify if isinstance(self.run_, LocalRun) else "auto"
+        return str(self.state.settings.get("notify", own))
+
+    @property
+    def _run_name(self) -> str:
+        return self.run_.folder.path.name if self.run_.folder else "tui-trainer"
+
+    def on_unmount(self) -> None:
+        if self._terminal is not None:
+            self._terminal.name_window("")
+
     # --- drawing ---
 
     def draw_all(self) -> None:
@@ -259,6 +296,7 @@ class RunScreen(Screen[None]):
             self._panels.measured(cost)
 
     def _draw_lines(self) -> None:
+        self._name_window()
         quiet = self.state.is_over or not self.state.elapsed
         age = 0.0 if quiet else time.monotonic() - self._heard
         for view in self._line_views:
