@@ -20,7 +20,8 @@ def sequence(how: str, title: str, text: str, environ: Mapping[str, str] = os.en
         return sequence("osc777" if other else "osc9", title, text, environ) + BELL
     if how == "bell":
         return BELL
-    title, text = clean(title, 80).replace(";", ","), clean(text, 300)  # a title that is a number would be a command
+    # semicolons part what belongs to a code, and one that begins with a number is a command to some terminals
+    title, text = (clean(part, 300).replace(";", ",") for part in (title, text))
     if how == "osc9":
         return _through_tmux(f"\x1b]9;{title}: {text}{BELL}", environ)
     if how == "osc777":
