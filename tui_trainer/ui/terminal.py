@@ -213,9 +213,10 @@ class Driver(LinuxDriver):
         """Call the window `title`, which holds no control characters; by its own name again when that is empty."""
         if title == self._title or self._writer_thread is None or self.behind:
             return
-        if not self._title:
-            self.write(PUSH_TITLE)
-        self.write(f"\x1b]2;{title}\a" if title else POP_TITLE)
+        if not self._leaving:  # else it has been given back already
+            if not self._title:
+                self.write(PUSH_TITLE)
+            self.write(f"\x1b]2;{title}\a" if title else POP_TITLE)
         self._title = title
 
     def caught_up(self) -> bool:
