@@ -1,6 +1,6 @@
 """What a benchmark says: one measured figure beside the target it is held against.
 
-`ui_cost.py`, `keys.py`, `start.py`, `growth.py` and `background.py` each have `measure(quick: bool) -> list[Figure]`; `run.py` calls it.
+The modules that `results.py` lists each have `measure(quick: bool) -> list[Figure]`; `run.py` calls it.
 """
 
 from dataclasses import asdict, dataclass

@@ -12,6 +12,7 @@ from types import FrameType
 from rich.text import Text
 
 from tui_trainer.console import PipeConsole
+from tui_trainer.notices import sequence
 from tui_trainer.run.commands import SaveCheckpoint, Stop, Wake
 from tui_trainer.run.events import (
     BatchTrained,
@@ -29,8 +30,9 @@ from tui_trainer.run.events import (
     Warned,
     to_json,
 )
+from tui_trainer.run.notify import sentence
 from tui_trainer.run.resume import Carried, told
-from tui_trainer.run.runs import Run, preview
+from tui_trainer.run.runs import LocalRun, Run, preview
 from tui_trainer.run.state import RunState, by
 from tui_trainer.signals import end_within_grace
 from tui_trainer.text import clean, clean_lines, clock, fixed, number, percent, size
@@ -45,11 +47,14 @@ MOST_LAYERS = 20
 def watch(run: Run, *, json: bool = False) -> int:
     """Run to the end, printing as it goes; the exit code is the run's own."""
     printer = JsonPrinter() if json else LinePrinter(run)
+    call = Caller(run) if sys.stderr and sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else None
     exit_code = 1
     with signals(run):
         for event in run.events():
             with deaf():
                 printer.show(event)
+                if call:
+                    call.about(event)
             if isinstance(event, RunEnded):
                 exit_code = event.exit_code
             elif isinstance(event, RunHandedOver):
@@ -126,6 +131,21 @@ def _silence(stream: object) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())  # type: ignore[attr-defined]
     os.close(nowhere)
+
+
+class Caller:
+    """Lets the terminal that stderr is call somebody who looks elsewhere."""
+
+    def __init__(self, run: Run) -> None:
+        self._run, self._state = run, run.earlier
+        self._how = run.settings.notify if isinstance(run, LocalRun) else "auto"
+
+    def about(self, event: Event) -> None:
+        self._state.apply(event)
+        how = str(self._state.settings.get("notify", self._how))
+        if (text := sentence(event, self._state)) and self._run.folder:
+            sys.stderr.write(sequence(how, self._run.folder.path.name, text))
+            sys.stderr.flush()
 
 
 class JsonPrinter:

@@ -6,9 +6,10 @@ Adding a setting is adding one field to `Settings`.
 import difflib
 import re
 from typing import Annotated, Any, Literal, Self, get_args
+from urllib.parse import urlsplit, urlunsplit
 
 import tomli_w
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_serializer, model_validator
 from pydantic.fields import FieldInfo
 
 from tui_trainer.errors import SettingsError
@@ -61,6 +62,32 @@ def bytes_of(size: str) -> int:
     """The bytes of a setting such as `10GiB`; 0 for `0`."""
     match = _SIZE.fullmatch(size)
     return round(float(match[1]) * _UNITS[match[2]]) if match else 0
+
+
+def _address(value: str | None) -> str | None:
+    """A web address that can be posted to, as it was given.
+
+    Raises:
+        ValueError: it is none; the message does not repeat it, because it may hold a password.
+    """
+    if value is None:
+        return None
+    try:
+        parts = urlsplit(value)
+        whole = re.fullmatch(r"[!-~]{1,2000}", value) and not set('"<>\\^`{|}') & set(value)
+        host = re.fullmatch(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+", parts.hostname or "")
+        good = whole and host and parts.scheme in ("http", "https") and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError("must be an http:// or https:// address, such as https://ntfy.sh/my-topic")
+    return value
+
+
+def _without_password(address: str) -> str:
+    """An address without user, password and query."""
+    parts = urlsplit(address)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 Optimizer = Literal["sgd", "adagrad", "rmsprop", "adam", "adamw"]
@@ -443,6 +470,20 @@ class Settings(BaseModel):
         ge=0,
         le=10**9,
     )
+    notify: Literal["auto", "osc9", "osc777", "bell", "off"] = _setting(
+        "auto",
+        "run",
+        "Notify",
+        "How the terminal calls you when the run ends, asks, or its loss is not finite: auto is a desktop notification "
+        "and the bell. The window's title shows the state, too, unless this is off.",
+    )
+    notify_url: Annotated[str | None, AfterValidator(_address)] = _setting(
+        None,
+        "run",
+        "Notify address",
+        "Web address that the same sentences are posted to as plain text, such as https://ntfy.sh/my-topic.",
+        max_length=2000,
+    )
     dry_run: bool = _setting(
         False,
         "run",
@@ -450,6 +491,10 @@ class Settings(BaseModel):
         "One batch of training, validation and test, to see that all parts fit.",
         fixed="it belongs to the beginning of a run",
     )
+
+    @field_serializer("notify_url")
+    def _keep_back(self, _: str | None) -> None:
+        """The address opens a mailbox: journals and checkpoints, which people share, do not hold it."""
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
@@ -557,8 +602,9 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def to_plain(settings: Settings) -> dict[str, Any]:
-    """Settings as TOML can hold them: those that are unset are left out."""
-    return {name: value for name, value in settings.model_dump().items() if value is not None}
+    """Settings as run.toml holds them: those that are unset are left out, and so is the password of an address."""
+    kept = settings.model_dump() | {"notify_url": settings.notify_url and _without_password(settings.notify_url)}
+    return {name: value for name, value in kept.items() if value is not None}
 
 
 def to_toml(settings: Settings, origins: dict[str, str] | None = None) -> str:

@@ -95,6 +95,8 @@ def _sentence(name: str, value: object, error: Any) -> str:
         return f"must be a size such as 10GiB or 800MB, or 0; {found}"
     if kind == "string_pattern_mismatch":
         return f"must be 1 to 64 letters, digits, dots, dashes or underscores, not starting with . or -; {found}"
+    if kind == "value_error":
+        return str(context["error"])
     limits = {
         "greater_than": "must be above {gt:g}",
         "greater_than_equal": "must be at least {ge:g}",

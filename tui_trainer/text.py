@@ -1,6 +1,7 @@
 """Words and numbers for people: foreign text made harmless, and one way to write each kind of figure."""
 
 import difflib
+import re
 import unicodedata
 from collections.abc import Iterable
 
@@ -23,6 +24,14 @@ def clean(text: object, limit: int = LONGEST) -> str:
 def clean_lines(text: object, limit: int = 2000) -> str:
     """`clean`, but line ends stay: for messages of several sentences."""
     return "\n".join(clean(line, limit) for line in str(text).split("\n"))
+
+
+_ADDRESS = re.compile(r"(https?://)(?:[^\s/?#]*@)?([^\s/?#]*)(?:[/?#]\S*)?", re.IGNORECASE)
+
+
+def without_secrets(text: object) -> str:
+    """`text` with every web address cut to its host: password, path and query may be what opens it."""
+    return _ADDRESS.sub(lambda match: f"{match[1]}{match[2]}/…", str(text))
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -62,6 +62,7 @@ def other(name: str) -> Any:
         "output_dir": "there",
         "seed": 7,
         "after": "last",
+        "notify_url": "https://ntfy.sh/mine",
     }
     special["when_free"] = "10GiB"
     if name in special:
@@ -218,6 +219,9 @@ SAYS = {"int": "a whole number", "float": "a number", "switch": "true or false",
 DEVICES = ("gpu", "cpu:3", "cuda:", "cuda:-1", "cuda:1234", "CUDA", "cuda:1\n", "[red]", "\x1b[31m")
 SIZES = ("10", "GiB", "-1GB", "1 PB", "1,5GB", "10G", "1e3GB", "10GiB free", "[red]", "\x1b[31m")
 NAMES = (".", "..", "../x", "/x", "a/b", "-x", "x y", "x" * 65, "x" * 300, "a\nb", "é", "[red]", "\x1b[31m", "a\\b")
+ADDRESSES = ("ntfy.sh/mine", "ftp://ntfy.sh/mine", "file:///etc/passwd", "http://", "https:///mine", "https://a b/",
+             "https://x:y@/", "https://x:0/", "https://x:99999/", "https://u:p/w@x/", "http://x/\x1b[31m", "http://x/é",
+             "http://x/a\r\nb", "http://[::1", "http://x\\y/", "https://é.x/", "none")  # fmt: skip
 
 wrong_values = [
     (name, value, text) for name in FIELDS for text in (False, True) for value in WRONG[kind(name)][text]
@@ -225,8 +229,9 @@ wrong_values = [
 ]  # fmt: skip
 wrong_values += [("device", value, text) for value in DEVICES for text in (False, True) if value.strip() == value]
 wrong_values += [("name", value, text) for value in NAMES for text in (False, True)]
-wrong_values += [(name, "", True) for name in FIELDS if kind(name) == "text" and name not in ("name", "after")]
+wrong_values += [(name, "", True) for name in FIELDS if kind(name) == "text" and FIELDS[name].default is not None]
 wrong_values += [("when_free", value, text) for value in SIZES for text in (False, True)]
+wrong_values += [("notify_url", value, text) for value in ADDRESSES for text in (False, True)]
 
 
 @every_setting
@@ -344,6 +349,23 @@ def test_wrong_options_and_wrong_values_are_told_together() -> None:
         "lr",
         "patience",
     ]
+
+
+# --- an address that holds a password ---
+
+SECRET = "https://user:pass@ntfy.sh/topic?auth=token"
+
+
+def test_the_password_of_an_address_is_in_no_journal_no_checkpoint_and_no_manifest() -> None:
+    settings = Settings(notify_url=SECRET)
+    assert settings.model_dump()["notify_url"] is None  # what journals and checkpoints are made from
+    assert to_plain(settings)["notify_url"] == "https://ntfy.sh/topic"
+    assert settings.model_copy(update={"lr": 0.5}).notify_url == SECRET
+
+
+def test_a_wrong_address_is_not_repeated_because_it_may_hold_a_password() -> None:
+    (problem,) = problems_of(lambda: cli.gather({"notify_url": "htps://user:pass@ntfy.sh/"}))
+    assert problem.startswith("notify_url: must be an http:// or https:// address") and "pass" not in problem
 
 
 # --- contradictions ---
@@ -501,6 +523,10 @@ def valid(name: str) -> st.SearchStrategy[Any]:
         return st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}", fullmatch=True) | st.sampled_from(["none", None])
     if name == "when_free":
         return st.from_regex(r"0|[1-9][0-9]{0,5}(\.[0-9]{1,3})?[kMGT]i?B", fullmatch=True)
+    if name == "notify_url":
+        return st.sampled_from(
+            [None, "http://x", "https://u:p%40w@ntfy.sh:8443/mine?auth=QmFzaWM", "http://[::1]:80/", "HTTPS://x/-/~;,"]
+        )
     if kind(name) == "text":
         return (st.sampled_from(NASTY) | foreign).map(str.strip).filter(bool)  # blanks around a path are slips
     edges = {type(m): getattr(m, type(m).__name__.lower()) for m in FIELDS[name].metadata if isinstance(m, LIMITS)}
@@ -549,7 +575,7 @@ def test_print_config_given_back_with_config_gives_the_same_settings(
     assert end.value.code == 0
     printed = capsys.readouterr().out
     (own_folder / "printed.toml").write_text(printed, "utf-8")
-    assert set(tomllib.loads(printed)) == set(FIELDS) - {"seed", "after"}
+    assert set(tomllib.loads(printed)) == set(FIELDS) - {"seed", "after", "notify_url"}
     assert cli.gather({}, config="printed.toml").settings == cli.gather(parsed(words[2:]), preset_name="quick").settings
 
 

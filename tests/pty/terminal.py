@@ -11,7 +11,8 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -113,19 +114,57 @@ class Journal:
         until(lambda: self.step >= wanted, lambda: f"step {wanted} after {self.events()[-5:]}")
 
 
+class Screen(pyte.Screen):
+    """A screen that keeps what it would answer, and the name of its window."""
+
+    def __init__(self, columns: int, lines: int) -> None:
+        super().__init__(columns, lines)
+        self.answers: list[str] = []
+
+    def write_process_input(self, data: str) -> None:
+        self.answers.append(data)
+
+
+@dataclass(frozen=True)
+class Line:
+    """The line between the program and the terminal. Whatever is written fits onto it, as with ssh."""
+
+    delay: float = 0.0
+    """Seconds that an answer takes back."""
+    speed: float = float("inf")
+    """Bytes a second that arrive."""
+    answers: bool = True
+    """False for a terminal that knows no status report."""
+
+
 class Program:
     """tui-trainer in a terminal of its own, with its reader, its keys and its window."""
 
     def __init__(
-        self, folder: Path, *words: str, size: tuple[int, int] = (120, 40), script: Path | None = None
+        self,
+        folder: Path,
+        *words: str,
+        size: tuple[int, int] = (120, 40),
+        script: Path | None = None,
+        line: Line | None = None,
+        more: Mapping[str, str] | None = None,
     ) -> None:
-        """`size` is columns by rows; `script` stands in place of the module, to change it before it runs."""
+        """`size` is columns by rows; `script` stands in place of the module, to change it before it runs.
+
+        `more` is added to the environment.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         self.journal = Journal(folder)
         self.raw = b""
         """Everything the program has written."""
+        self.underway = b""
+        """What of it has not arrived at the terminal."""
+        self.most_underway = 0
+        """The most that was underway at any time, bytes."""
+        self._line, self._arrived = line or Line(), time.monotonic()
+        self._answers: list[tuple[float, bytes]] = []
         self._master, self._slave = os.openpty()
-        self.screen = pyte.Screen(*size)
+        self.screen = Screen(*size)
         self._stream, self._torn = pyte.ByteStream(self.screen), b""
         self._closed = False
         self._reads = threading.Event()
@@ -136,7 +175,7 @@ class Program:
         self._process = subprocess.Popen(
             [sys.executable, "-c", _LAUNCHER, *([str(script)] if script else ["-m", "tui_trainer"]), *words],
             cwd=folder,
-            env=environment(folder),
+            env=environment(folder) | dict(more or {}),
             stdin=self._slave,
             stdout=self._slave,
             stderr=self._slave,
@@ -160,15 +199,32 @@ class Program:
     def _read(self) -> None:
         while not self._closed:
             self._reads.wait()
-            if select.select([self._master], [], [], 0.05)[0]:
-                with self._painted:
-                    data = os.read(self._master, 65536)
-                    self.raw += data
-                    data = self._torn + data
-                    torn = _TORN.search(data)
-                    self._torn = torn[0] if torn else b""
-                    self._stream.feed(_UNKNOWN.sub(b"", data[: torn.start()] if torn else data))
-                    self._painted.notify_all()
+            if select.select([self._master], [], [], 0.01 if self.underway or self._answers else 0.05)[0]:
+                data = os.read(self._master, 65536)
+                self.raw += data
+                self.underway += data
+                self.most_underway = max(self.most_underway, len(self.underway))
+            now = time.monotonic()
+            arrives = int(min(len(self.underway), self._line.speed * (now - self._arrived)))
+            if arrives or not self.underway:
+                self._arrived = now
+            if arrives:
+                self._paint(arrives)
+            while self._answers and self._answers[0][0] <= now:
+                os.write(self._master, self._answers.pop(0)[1])
+
+    def _paint(self, arrives: int) -> None:
+        """Put the next so many bytes onto the screen."""
+        with self._painted:
+            data, self.underway = self._torn + self.underway[:arrives], self.underway[arrives:]
+            torn = _TORN.search(data)
+            self._torn = torn[0] if torn else b""
+            self._stream.feed(_UNKNOWN.sub(b"", data[: torn.start()] if torn else data))
+            if self._line.answers:
+                at = time.monotonic() + self._line.delay
+                self._answers += [(at, answer.encode()) for answer in self.screen.answers]
+            self.screen.answers.clear()
+            self._painted.notify_all()
 
     @property
     def text(self) -> str:

@@ -1,6 +1,7 @@
 """A run iterated in a thread of its own, for a screen that must never wait for it nor be waited for."""
 
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterable
 
@@ -28,6 +29,8 @@ class Feed:
         self._taken = threading.Event()
         self.given = 0
         """Events taken so far."""
+        self.since = time.time()
+        """When somebody began to look, Unix seconds: what happened before is history."""
         self.ended: RunEnded | None = None
         """The last event, once it has come."""
         self.handed_over = False

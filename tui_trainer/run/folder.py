@@ -17,7 +17,7 @@ from tui_trainer.errors import FolderError, UsageError
 from tui_trainer.run.disk import write_whole
 from tui_trainer.run.lock import Lock
 from tui_trainer.settings import PROVENANCE, Settings, to_plain
-from tui_trainer.text import clean, did_you_mean
+from tui_trainer.text import clean, did_you_mean, without_secrets
 
 
 class RunFolder:
@@ -92,7 +92,7 @@ def provenance() -> dict[str, object]:
         "platform": platform.platform(),
         "host": socket.gethostname(),
         "pid": os.getpid(),
-        "argv": clean(shlex.join(sys.argv), 4000),
+        "argv": clean(shlex.join(map(without_secrets, sys.argv)), 4000),
         "git_commit": _git_commit(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }

@@ -10,7 +10,7 @@ from tui_trainer.run.journal import read
 from tui_trainer.run.state import RunState
 from tui_trainer.schedule import lr_factor
 from tui_trainer.settings import FIELDS, Settings, as_text, flag, why_fixed
-from tui_trainer.sources import Source, read_toml, resolve
+from tui_trainer.sources import Source, read_environment, read_toml, resolve
 from tui_trainer.text import clean, fixed, number, percent
 
 
@@ -76,9 +76,10 @@ def carry(folder: RunFolder, typed: dict[str, Any], how: Resume) -> Carried:
         raise LockedError(f"The run {name} is held by {folder.lock.holder()}. Watch it with: tui-trainer attach {name}")
     state = state_of(folder)
     own = own_settings(folder, state)
-    resolved = resolve([own, Source("flag", typed, text=True)])
+    address = {n: v for n, v in read_environment().values.items() if n == "notify_url"}  # its password is not kept here
+    resolved = resolve([own, Source("env", address, text=True), Source("flag", typed, text=True)])
     before = resolve([own]).settings
-    changed = tuple(n for n in FIELDS if getattr(before, n) != getattr(resolved.settings, n))
+    changed = tuple(n for n in FIELDS if n != "notify_url" and getattr(before, n) != getattr(resolved.settings, n))
     problems = [
         f"{n}: cannot change when a run is carried on: {why_fixed(n)} ({as_text(getattr(before, n)) or 'none'} in the "
         f"run, {clean(as_text(getattr(resolved.settings, n)), 60) or 'none'} given as {flag(n)})"

@@ -34,6 +34,7 @@ from tui_trainer.run.folder import RunFolder, provenance
 from tui_trainer.run.journal import Journal, follow, read
 from tui_trainer.run.leaving import Stay, stay_of
 from tui_trainer.run.lock import Held
+from tui_trainer.run.notify import Post, sentence
 from tui_trainer.run.resume import Carried
 from tui_trainer.run.state import RunState
 from tui_trainer.run.turn import Turn
@@ -148,6 +149,7 @@ class LocalRun:
             unwritten: RunStarted | None = None
             started: RunStarted | None = None
             control = Control(folder.path, self.inbox)
+            post = Post(self.settings.notify_url, folder.path.name) if self.settings.notify_url else None
             try:
                 for event in map(rounded, self._guarded(folder, control.problem)):
                     warning = journal.append(event)  # one event to all viewers, live or from the disk
@@ -164,13 +166,19 @@ class LocalRun:
                             journal.append(failed)
                             yield failed
                             return
+                    if post and (text := sentence(event, self._state)):
+                        post.send(text)
                     yield event
+                    if not warning and post and not isinstance(event, RunEnded) and (trouble := post.trouble()):
+                        warning = Warned(text=trouble)
                     if warning:
                         journal.append(warning)
                         yield warning
             finally:
                 control.close()
                 journal.close()
+        if post and (trouble := post.close()):  # the run is over: its last word was RunEnded
+            folder.write_log(f"warning: {trouble}\n")
 
     def _make_again(
         self, folder: RunFolder, held: Held, journal: Journal, started: RunStarted, made_by: dict[str, object]

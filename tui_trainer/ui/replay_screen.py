@@ -114,7 +114,7 @@ class ReplayScreen(RunScreen, inherit_bindings=False):
     def _tick(self) -> None:
         now = time.monotonic()
         seconds, self._last = now - self._last, now
-        if self.is_active and self._is_read():  # it waits beneath a dialog, and for a terminal that stands still
+        if self.is_active and self._keeps_up():  # it waits beneath a dialog, and for a terminal that stands still
             self.play(min(seconds, 5 * self.TICK))
 
     def play(self, seconds: float) -> None:

@@ -12,7 +12,8 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from tui_trainer.errors import TrainerError
-from tui_trainer.run import commands
+from tui_trainer.notices import sequence
+from tui_trainer.run import commands, notify
 from tui_trainer.run.answers import ANSWERS
 from tui_trainer.run.commands import Command
 from tui_trainer.run.events import (
@@ -29,9 +30,9 @@ from tui_trainer.run.feed import Feed
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.leaving import in_sentences
 from tui_trainer.run.resume import Carried, Resume, carry
-from tui_trainer.run.runs import Run
+from tui_trainer.run.runs import LocalRun, Run
 from tui_trainer.run.state import RunState
-from tui_trainer.text import clean, size
+from tui_trainer.text import clean, percent, size
 from tui_trainer.ui import terminal
 from tui_trainer.ui.agree import Agree
 from tui_trainer.ui.dialogs import Ask, AskNumber, Help, Outline
@@ -108,8 +109,12 @@ class RunScreen(Screen[None]):
         self.state = state or run.earlier
         self.feed = Feed(run, self._nudge)
         self._heard = time.monotonic()
+        self._is_live = False
+        """Something has happened since somebody looks."""
         self._lines = Pace(share=0.005, least=0.5)
         self._panels = Pace(share=0.006, least=1.0)
+        self._slow = 0.0
+        """Seconds that a picture takes to a terminal which is slow, else 0."""
         self._stopping = False
         self._to_agree: RunStarted | None = None
         """What a run that is carried on with other settings begins with, until somebody has agreed to it."""
@@ -184,7 +189,10 @@ class RunScreen(Screen[None]):
         self._ask_or_not()
 
     def _look_at(self, event: Event) -> None:
-        """Some events ask for an answer."""
+        """Some events ask for an answer, some call for somebody who looks elsewhere."""
+        if event.at >= self.feed.since:
+            self._is_live = True
+            self._call(notify.sentence(event, self.state))
         if isinstance(event, RunStarted):
             self._to_agree = event if event.changed and self.run_.trains_here else None
         elif isinstance(event, RunPaused):
@@ -219,20 +227,65 @@ class RunScreen(Screen[None]):
     def _tick(self) -> None:
         if not self.feed.thread.is_alive() and self.feed.thread.ident is not None and not self.state.is_over:
             self.fold()  # what it said last
+            if not self.state.is_over and self._is_live:
+                self._call(notify.lost(self.state))
             self.state.lose()
             self._draw(panels=True)
         self._ask_or_not()
         busy = not self.state.is_over and not self._rests
-        if not self._is_read():
+        if not self._keeps_up():
             return
         panels = self._panels.due(busy=busy) and (self._dirty or self.state.is_over)
         if panels or self._lines.due(busy=busy):
             self._draw(panels=panels)
 
-    def _is_read(self) -> bool:
-        """False while the terminal reads nothing: a picture that nobody sees need not be drawn."""
+    def _keeps_up(self) -> bool:
+        """False while the last picture is not on the terminal yet: a newer one would only lie behind it.
+
+        Over a slow link pictures come less often too: a key that is pressed must not wait behind one after the other.
+        """
+        driver = self._terminal
+        if driver is None:
+            return True
+        self._slow = slow = driver.link.slowness
+        self._lines.least = max(0.5, min(5.0, slow))
+        self._panels.least = max(1.0, min(10.0, 4 * slow))
+        return driver.reads
+
+    @property
+    def _terminal(self) -> terminal.Driver | None:
+        """The driver of a real terminal, None under test."""
         driver = self.app._driver
-        return driver.reads if isinstance(driver, terminal.Driver) else True
+        return driver if isinstance(driver, terminal.Driver) else None
+
+    # --- calling ---
+
+    def _call(self, text: str | None) -> None:
+        """Let the terminal call somebody who looks elsewhere."""
+        if text and self._terminal is not None:
+            self._terminal.write(sequence(self._how, self._run_name, text))
+
+    def _name_window(self) -> None:
+        """The state and the best score as the title of the window, while there is something to tell."""
+        if self._terminal is None or not self.state.settings:
+            return
+        best = f" · best {percent(self.state.best.accuracy)}" if self.state.best else ""
+        title = f"{self.state.status.replace('_', ' ')}{best} · {self._run_name}"
+        self._terminal.name_window("" if self._how == "off" else clean(title, 100))
+
+    @property
+    def _how(self) -> str:
+        """How to call: as the run's settings say, once they are known."""
+        own = self.run_.settings.notify if isinstance(self.run_, LocalRun) else "auto"
+        return str(self.state.settings.get("notify", own))
+
+    @property
+    def _run_name(self) -> str:
+        return self.run_.folder.path.name if self.run_.folder else "tui-trainer"
+
+    def on_unmount(self) -> None:
+        if self._terminal is not None:
+            self._terminal.name_window("")
 
     # --- drawing ---
 
@@ -252,6 +305,8 @@ class RunScreen(Screen[None]):
 
     def _drawn(self, began: float, panels: bool) -> None:
         cost = time.thread_time() - began
+        if self._terminal is not None:
+            self._terminal.frame_written()
         self._lines.measured(None if panels else cost)
         if panels:
             self._panels.measured(cost)
@@ -262,11 +317,14 @@ class RunScreen(Screen[None]):
         return time.monotonic() - self._heard
 
     def _draw_lines(self) -> None:
+        self._name_window()
         quiet = self.state.is_over or not self.state.elapsed
         age = 0.0 if quiet else self._age
         for view in self._line_views:
             if isinstance(view, (Identity, Progress)):
                 view.age = age
+            if isinstance(view, Now):
+                view.link = self._slow
             if isinstance(view, Identity):
                 view.asked = ANSWERS[type(self._asked)][0] if self._asked and not self._stopping else ""
             view.show(self.state)
@@ -276,6 +334,12 @@ class RunScreen(Screen[None]):
             self.set_class(self.state.status in ("failed", "diverged", "lost"), "-failed")
             self.set_class(self._rests, "-paused")
             self.query_one(KeyLine).refresh()
+
+    def _compositor_refresh(self) -> None:
+        """Beneath a question Textual 8.2 marks a screen that was just painted for painting again, and so for ever."""
+        super()._compositor_refresh()
+        if self.app.screen is not self:
+            self._repaint_required = False
 
     # --- choosing panels ---
 

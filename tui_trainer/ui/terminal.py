@@ -12,6 +12,7 @@ import os
 import queue
 import select
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +23,7 @@ from textual._xterm_parser import XTermParser
 from textual.drivers.linux_driver import LinuxDriver
 
 from tui_trainer.run.commands import Wake
+from tui_trainer.ui.link import ASK, Answers, Link
 
 FULL = 24
 """Writes that may wait for a terminal that does not read; Textual blocks at 30."""
@@ -31,6 +33,14 @@ ESCAPE = min(constants.ESCAPE_DELAY, 0.04)
 """Seconds after which an escape code that did not go on is the escape key."""
 GRACE = 2.0
 """Seconds that a terminal has at the end to read what is left."""
+LAST = 0.2
+"""Seconds that the last answer of a terminal is waited for at the end: later it would be typed into the shell."""
+PIECES = 0.5
+"""Seconds from one piece of an answer to the next at most; no key begins like it, save escape."""
+STALL = 0.15
+"""Seconds by which the input thread may wake late; more is this program's own doing, such as importing torch."""
+PUSH_TITLE, POP_TITLE = "\x1b[22;0t", "\x1b[23;0t"
+"""Keep the name of the window, and give it back."""
 
 
 class TerminalFile:
@@ -63,7 +73,8 @@ class Driver(LinuxDriver):
     """Textual's driver, with answers for a terminal that is closed or does not read.
 
     Closed: the input thread is ended (it would spin), SIGCONT does not start it again (it comes with SIGHUP), and the
-    app is told, once. Not reading: frames are dropped, and everything is painted again when there is room.
+    app is told, once. Not reading: frames are dropped, and everything is painted again when there is room. Slow: it is
+    asked to answer after a frame, and until then `reads` is False.
     """
 
     def __init__(self, app: Any, **options: Any) -> None:
@@ -76,6 +87,11 @@ class Driver(LinuxDriver):
         """Frames were dropped: what the terminal shows is not what it should."""
         self.stuck = False
         """The terminal did not read what was written to it at the end."""
+        self.link = Link()
+        self._listens = False
+        """Answers are heard."""
+        self._title = ""
+        """The name that the window has from here; empty while it has its own."""
 
     def terminal_lost(self) -> None:
         """May be called from any thread and from a signal handler: only flags are set."""
@@ -89,15 +105,33 @@ class Driver(LinuxDriver):
         if not self.lost:
             self._leaving = False
             super().start_application_mode()  # type: ignore[no-untyped-call]
+            self._listens = True
+            title, self._title = self._title, ""
+            self.name_window(title)
 
     def stop_application_mode(self) -> None:
         """Give the terminal back. Frames that still wait are of no use: what puts it back comes first."""
+        self._hear_last_answer()
         self._leaving = True
         if self._writer_thread is not None:
             with suppress(queue.Empty):
                 while True:
                     self._writer_thread._queue.get_nowait()
+        if self._title:
+            self.write(POP_TITLE)
         super().stop_application_mode()
+
+    def disable_input(self) -> None:
+        self._hear_last_answer()
+        super().disable_input()
+
+    def _hear_last_answer(self) -> None:
+        """Wait for an answer that is out, though not long: nobody takes it out of what is typed any more."""
+        end = time.monotonic() + min(GRACE, max(LAST, 2 * self.link.round_trip))
+        while self._listens and self.link.is_out and not self.lost and time.monotonic() < end:
+            time.sleep(0.005)
+        self._listens = False
+        self.link.forget()
 
     def close(self) -> None:
         """End the writer. One that is stuck in a terminal that does not read is left behind."""
@@ -126,9 +160,11 @@ class Driver(LinuxDriver):
         Where there is nothing to read any more the terminal is gone; Textual would ask it again at once, and for ever.
         """
         parser, decode = XTermParser(), codecs.getincrementaldecoder("utf-8")("replace").decode
-        lone_escape = False
+        answers, lone_escape = Answers(), False
         while not self.exit_event.is_set():
-            if select.select([self.fileno], [], [], ESCAPE if lone_escape else 0.1)[0]:
+            began, ends = time.monotonic(), False
+            longest = ESCAPE if lone_escape or answers.held == "\x1b" else PIECES if answers.held else 0.1
+            if select.select([self.fileno], [], [], longest)[0]:
                 try:
                     data = os.read(self.fileno, 4096)
                 except OSError:
@@ -136,13 +172,17 @@ class Driver(LinuxDriver):
                 if not data:
                     self.terminal_lost()
                     return
-                lone_escape = data.endswith(b"\x1b")
-                for event in parser.feed(decode(data)):
-                    self.process_message(event)
-            elif lone_escape:
-                lone_escape = False
-                if parser._timeout_time is not None:
-                    parser._timeout_time = 0.0
+                typed, answered = answers.taken_from(decode(data), expected=self.link.is_out)
+                if answered:
+                    self.link.answered(counts=time.monotonic() - began < longest + STALL)
+                lone_escape = typed.endswith("\x1b")
+            else:
+                typed = answers.released()
+                ends, lone_escape = lone_escape or typed == "\x1b", False
+            for event in parser.feed(typed) if typed else ():  # without text it would end for ever
+                self.process_message(event)
+            if ends and parser._timeout_time is not None:
+                parser._timeout_time = 0.0
             for event in parser.tick():
                 self.process_message(event)
 
@@ -158,7 +198,26 @@ class Driver(LinuxDriver):
     @property
     def reads(self) -> bool:
         """False while the terminal leaves lying what was written last: a newer picture would only lie behind it."""
+        return self._room and not self.link.waits
+
+    @property
+    def _room(self) -> bool:
         return self._writer_thread is not None and self._writer_thread._queue.qsize() <= FEW
+
+    def frame_written(self) -> None:
+        """Let the terminal tell when it has drawn all that was written until now."""
+        if self._listens and not self.lost and not self.behind and self._room and self.link.asks():
+            self.write(ASK)
+
+    def name_window(self, title: str) -> None:
+        """Call the window `title`, which holds no control characters; by its own name again when that is empty."""
+        if title == self._title or self._writer_thread is None or self.behind:
+            return
+        if not self._leaving:  # else it has been given back already
+            if not self._title:
+                self.write(PUSH_TITLE)
+            self.write(f"\x1b]2;{title}\a" if title else POP_TITLE)
+        self._title = title
 
     def caught_up(self) -> bool:
         """True once after frames were dropped and the terminal reads again: then all must be painted anew."""

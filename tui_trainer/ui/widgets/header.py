@@ -203,8 +203,11 @@ class Progress(Clocked):
 class Now(View):
     """The training loss of the last reports as a sparkline, and the figures of the newest one."""
 
+    link = 0.0
+    """Seconds that a picture takes to a terminal which is slow, else 0."""
+
     def key(self, state: RunState) -> Hashable:
-        return (state.step, state.lr, state.loss, state.status)
+        return (state.step, state.lr, state.loss, state.status, f"{self.link:.1f}")
 
     def draw(self, state: RunState, width: int, height: int) -> Content:
         if state.loss is None:
@@ -214,6 +217,8 @@ class Now(View):
         figures = [(label, f"{value:<{max(len(value), 7)}}") for label, value in figures]
         if width < 70:
             figures = figures[:2]
+        if self.link:
+            figures = [*(figures if width >= 100 else figures[:1]), ("slow link ", f"{self.link:.1f} s")]
         taken = sum(len(label) + len(value) + 3 for label, value in figures) + 16
         columns = max(8, min(width - taken, 120))
         parts: list[tuple[str, str]] = [
