@@ -250,9 +250,9 @@ def test_what_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
 def run_of(events: list[Event], monkeypatch: pytest.MonkeyPatch, url: str) -> LocalRun:
     """A run that says these events and trains nothing."""
 
-    def guarded(_run: LocalRun, _folder: object, state: RunState) -> Iterator[Event]:
+    def guarded(run: LocalRun, *_: object) -> Iterator[Event]:
         for event in events:
-            state.apply(event)
+            run._state.apply(event)
             yield event
 
     monkeypatch.setattr(LocalRun, "_guarded", guarded)
