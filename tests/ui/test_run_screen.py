@@ -74,7 +74,7 @@ async def test_space_carries_on_when_paused(show_run: Show) -> None:
 
 @pytest.mark.parametrize("key", ["space", "k"])
 async def test_either_key_carries_a_parked_run_on_and_what_must_wait_says_so(key: str, show_run: Show) -> None:
-    async with show_run(replay.parked()) as shown:
+    async with show_run(replay.parked(), (200, 60)) as shown:
         assert "PARKED" in shown.text and "412.6 MB of cuda:0 given back" in shown.text
         assert "space Go on" in shown.text and "k Go on" in shown.text
         await shown.press("e")
