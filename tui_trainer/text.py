@@ -13,10 +13,11 @@ _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 def clean(text: object, limit: int = LONGEST) -> str:
     """`text` on one line with every control character written out (`\\x1b`), cut to `limit` characters."""
-    shown = "".join(
-        ch.encode("unicode_escape").decode("ascii") if unicodedata.category(ch) in _HIDDEN else ch
-        for ch in str(text)[: limit + 1]
-    )
+    shown = str(text)[: limit + 1]
+    if not (shown.isascii() and shown.isprintable()):  # nearly all text is, and a list of runs cleans a lot of it
+        shown = "".join(
+            ch.encode("unicode_escape").decode("ascii") if unicodedata.category(ch) in _HIDDEN else ch for ch in shown
+        )
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 

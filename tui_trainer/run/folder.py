@@ -171,7 +171,9 @@ class RunFolder:
     def is_held(self) -> bool:
         """True while a process trains here."""
         try:
-            fd = os.open(self._lock, os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(
+                self._lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+            )  # it may be a pipe that a stranger made
         except OSError:
             return False
         try:
