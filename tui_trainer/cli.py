@@ -52,7 +52,7 @@ def _run(
 ) -> int:
     """The training cockpit for PyTorch: configure, run, steer and understand a training run in a terminal.
 
-    Without options it opens the settings form.
+    Without options it opens the list of runs where there are some, else the settings form.
     Settings come from the user's file, tui-trainer.toml here, --config, TUI_TRAINER_* and flags; later ones win.
     """
     typed = {name: value for name, value in settings.items() if value is not None}
@@ -70,7 +70,8 @@ def _run(
     need_terminal()
     from tui_trainer.ui.app import TrainerApp, show
 
-    return show(TrainerApp(resolved, start=start, preset=preset))
+    untouched = not typed and preset is None and config is None
+    return show(TrainerApp(resolved, start=start, preset=preset, runs=untouched))
 
 
 def _attach(
@@ -134,6 +135,74 @@ def _resume(
     return show(TrainerApp(Resolved(carried.settings), carried=carried))
 
 
+def _runs(
+    *query: Annotated[
+        str,
+        Parameter(
+            help="Which runs: state:live, model:cnn, 'lr<0.01', 'accuracy>90%', 'age<2d', any setting, or a part of "
+            "the name. All must hold; -model:cnn is the opposite. Quote < and >, which mean something to the shell.",
+            allow_leading_hyphen=True,
+        ),
+    ],
+    sort: Annotated[str, _option("age (the newest first), accuracy, loss, name, state or lr.")] = "age",
+    output_dir: Annotated[str, _option("Where the runs are [default: runs].")] = "runs",
+    json: Annotated[bool, _option("One JSON object a line on stdout.")] = False,
+) -> int:
+    """The runs in a folder: their state, settings and best score."""
+    from tui_trainer import listed
+    from tui_trainer.run.listing import list_runs
+    from tui_trainer.run.query import ordered, parse
+
+    if mistyped := [word for word in query if word.startswith("--")]:
+        raise UsageError(_no_option(mistyped[0], _runs))
+    matches = parse(query)
+    ordered([], sort)  # a wrong order is told before the folder is read
+    if not os.path.isdir(os.path.expanduser(output_dir)) and output_dir != "runs":
+        raise UsageError(f"There is no folder {clean(output_dir)}.")
+    found = list_runs(output_dir)
+    shown = ordered(filter(matches, found), sort)
+    if json:
+        listed.show_runs_as_json(shown)
+    elif shown:
+        listed.show_runs(shown)
+    else:
+        print(listed.nothing(len(found), query, output_dir), file=sys.stderr)
+    return 0
+
+
+def _compare(
+    *runs: Annotated[str, Parameter(help="From 2 to 8 runs: folders, names, beginnings of names, or `last`.")],
+    no_ui: Annotated[bool, _option("A table instead of the screen.")] = False,
+    output_dir: Annotated[str, _option("Where runs are looked for [default: runs].")] = "runs",
+    json: Annotated[bool, _option("One JSON object on stdout: the runs, and the settings that differ.")] = False,
+) -> int:
+    """Runs side by side: their curves, what came out, and the settings that differ."""
+    from tui_trainer import listed
+    from tui_trainer.run import folder
+    from tui_trainer.run.comparison import to_compare
+
+    found = [folder.find(run, output_dir) for run in runs]
+    compared = to_compare(found)
+    if json:
+        listed.show_comparison_as_json(compared)
+        return 0
+    if no_ui or not _has_terminal():
+        listed.show_comparison(compared)
+        return 0
+    from tui_trainer.ui.app import TrainerApp, show
+
+    return show(TrainerApp(resolve([]), compared=[run.folder for run in compared]))
+
+
+def _has_terminal() -> bool:
+    """True when a screen could be shown, and nobody reads the output in its place."""
+    try:
+        need_terminal()
+    except UsageError:
+        return False
+    return bool(sys.stdout and sys.stdout.isatty())
+
+
 def gather(typed: dict[str, Any], *, config: str | None = None, preset_name: str | None = None) -> Resolved:
     """The settings from files, environment, preset and flags, in the order in which they win.
 
@@ -190,6 +259,8 @@ def make_app() -> App:
     )
     app.command(_attach, name="attach")
     app.command(_with_settings(_resume), name="resume")
+    app.command(_runs, name="runs")
+    app.command(_compare, name="compare")
     return app
 
 
@@ -234,10 +305,7 @@ def parse(app: App, words: list[str]) -> tuple[Any, inspect.BoundArguments]:
     problems = []
     for word in unused:
         if word.startswith("-") and not word.lstrip("-").replace(".", "").isdigit():
-            name = word.lstrip("-").split("=")[0].replace("-", "_").removeprefix("no_")
-            hint = nearest(name) or did_you_mean(name, inspect.signature(command).parameters)
-            hint = hint.replace("Did you mean ", "Did you mean --").replace("_", "-") if hint else ""
-            problems.append(f"{clean(word, 80)}: there is no such option.{hint}")
+            problems.append(_no_option(word, command))
         elif command is not app.default_command:
             problems.append(f"{clean(word, 80)}: one word too many.")
         elif not problems:
@@ -253,6 +321,14 @@ def parse(app: App, words: list[str]) -> tuple[Any, inspect.BoundArguments]:
                 problems += error.problems
         raise SettingsError(problems)
     return command, bound
+
+
+def _no_option(word: str, command: Any) -> str:
+    """The sentence for a word that looks like an option and is none."""
+    name = word.lstrip("-").split("=")[0].replace("-", "_").removeprefix("no_")
+    hint = nearest(name) or did_you_mean(name, inspect.signature(command).parameters)
+    hint = hint.replace("Did you mean ", "Did you mean --").replace("_", "-") if hint else ""
+    return f"{clean(word, 80)}: there is no such option.{hint}"
 
 
 def main(words: list[str] | None = None) -> NoReturn:

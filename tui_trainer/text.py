@@ -76,7 +76,7 @@ def ago(seconds: float) -> str:
         return f"{max(0, int(seconds))} s ago"
     if seconds < 5400:
         return f"{int(seconds / 60)} min ago"
-    if seconds < 129600:
+    if seconds < 172800:
         return f"{int(seconds / 3600)} h ago"
     return f"{int(seconds / 86400)} days ago"
 
