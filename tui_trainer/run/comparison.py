@@ -67,7 +67,7 @@ def short_names(names: Sequence[str], width: int) -> list[str]:
     begin = _alike(first, last, "-_.T")
     backwards = [name[begin:][::-1] for name in names]
     end = _alike(min(backwards), max(backwards), "-_.")
-    shown = [("…" if begin else "") + name[begin : len(name) - end] for name in names]
+    shown = [("…" if begin else "") + (name[begin : len(name) - end] or "…") for name in names]
     return [name if len(name) <= width else name[: max(0, width - 1)] + "…" for name in shown]
 
 

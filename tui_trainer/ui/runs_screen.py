@@ -334,7 +334,7 @@ class RunsScreen(Screen[None]):
             return
 
         def remove(answer: str | None) -> None:
-            if answer != "delete":
+            if answer != "yes":
                 return
             try:
                 delete(run.folder)
@@ -346,7 +346,7 @@ class RunsScreen(Screen[None]):
 
         saved = checkpoints_in(run.folder)
         question = f"Delete {run.name} with all that is in its folder? This cannot be undone.\nCheckpoints: {saved}"
-        self.app.push_screen(Ask(question, {"keep": "Keep it", "delete": "Delete it"}), remove)
+        self.app.push_screen(Ask(question, {"keep": "Keep it", "yes": "Yes, delete it"}), remove)
 
     def action_help(self) -> None:
         self.app.push_screen(HelpDialog(self))

@@ -198,6 +198,8 @@ class SettingsScreen(Screen[None]):
         super().__init__()
         self._given = resolved.settings
         self._carries = carries
+        if carries:
+            self.AUTO_FOCUS = "#field-lr Input"  # type: ignore[misc]  # the first that can be changed
         self._preset = preset_name
         self._all = False
         self._focused: Field | None = None

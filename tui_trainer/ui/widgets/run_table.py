@@ -1,7 +1,7 @@
 """Runs as a table with a line that is chosen: only the lines in sight are made, so a thousand cost what ten do."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from textual.widget import Widget
 
 from tui_trainer.run.listing import SAMPLES, Summary
 from tui_trainer.text import ago, clean, fixed, number, percent
+from tui_trainer.ui.widgets.charts import Curve, plot
 from tui_trainer.ui.widgets.header import STATUS, spark
 from tui_trainer.ui.widgets.panel import MUTED
 
@@ -47,6 +48,13 @@ def of_epochs(run: Summary) -> str:
     return f"{run.epoch}/{run.epochs}" if run.epochs else str(run.epoch)
 
 
+def thinned(losses: Sequence[float], most: int) -> list[float]:
+    """So many of the losses at most, the first and the last among them."""
+    if len(losses) <= most:
+        return list(losses)
+    return [losses[(len(losses) - 1) * i // (most - 1)] for i in range(most)]
+
+
 STATE = Column("state", 17, lambda run: word_of(run)[0])
 COLUMNS = (
     Column("age", 6, age_of, right=True),
@@ -58,7 +66,7 @@ COLUMNS = (
     Column("epoch", 7, of_epochs, right=True, left_out=1),
     Column("accuracy", 8, lambda run: percent(run.best_accuracy), right=True),
     Column("loss", 7, lambda run: fixed(run.best_loss), right=True),
-    Column("training loss", SAMPLES, lambda run: spark(run.losses, SAMPLES), left_out=4),
+    Column("curve", 12, lambda run: spark(thinned(run.losses, 12), 12), left_out=4),
 )
 """After the state and the name, which gets what the others leave."""
 
@@ -165,7 +173,7 @@ class RunTable(Widget, can_focus=True):
         for column in columns:
             text = cut(column.text(run), column.width)
             text = f"{text:>{column.width}}" if column.right else f"{text:<{column.width}}"
-            parts += [(" ", ""), (text, "$primary" if column.title == "training loss" else "")]
+            parts += [(" ", ""), (text, "$primary" if column.title == "curve" else "")]
         used = sum(len(text) for text, _ in parts)
         parts.append((" " * max(0, width - used), ""))
         line = Content.assemble(*parts)
@@ -205,6 +213,7 @@ class RunDetails(Widget):
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
         self._lines: list[tuple[str, str, str]] = []
+        self._losses: tuple[float, ...] = ()
 
     def show(self, run: Summary | None, settings: str, checkpoints: str) -> None:
         """Describe a run; `settings` and `checkpoints` in words."""
@@ -228,6 +237,7 @@ class RunDetails(Widget):
             ("loss", curve, "$primary"),
             ("folder", clean(run.path, 300), ""),
         ]
+        self._losses = run.losses
         self.refresh()
 
     def render(self) -> Content:
@@ -243,7 +253,15 @@ class RunDetails(Widget):
             for i, text in enumerate(shown):
                 lines.append(Content.assemble((f"{'' if i else label:<9} ", MUTED), (text, style)))
             most -= len(shown) - 1
+        if height - len(lines) >= 8 and len(self._losses) > 1:
+            lines += self._chart(width, min(20, height - len(lines) - 2))
         return Content("\n").join(lines[:height])
+
+    def _chart(self, width: int, height: int) -> list[Content]:
+        """The sampled losses, where there is room: from the run's beginning to its newest report."""
+        places = [float(i) for i in range(len(self._losses))]
+        chart = plot([Curve(places, self._losses, 1)], width, height, ticks={}, right=places[-1], log=True)
+        return [Content(""), Content.styled("training loss · log y", MUTED), chart]
 
 
 def wrap(text: str, width: int) -> list[str]:
