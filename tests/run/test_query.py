@@ -8,7 +8,7 @@ import pytest
 
 from tui_trainer.errors import UsageError
 from tui_trainer.run.listing import Summary
-from tui_trainer.run.query import FACTS, SORTS, ordered, parse
+from tui_trainer.run.query import FACTS, SORTS, ordered, parse, understood
 from tui_trainer.settings import FIELDS, Settings
 
 
@@ -133,6 +133,13 @@ def test_a_word_that_means_nothing_says_what_would(words: str, sentence: str) ->
     with pytest.raises(UsageError) as refused:
         parse(words)
     assert sentence in str(refused.value) and "\x1b" not in str(refused.value)
+
+
+def test_while_somebody_types_the_words_that_mean_something_count() -> None:
+    test, problem = understood("ir state: lr<x modl:1")
+    assert problem.startswith("state:: what to compare with is missing")
+    assert [r.name for r in RUNS if test(r)] == ["first", "third"]
+    assert understood("state:live")[1] == ""
 
 
 @pytest.mark.parametrize("name", [*FACTS, *FIELDS])

@@ -3,10 +3,9 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
 
 from tui_trainer.errors import UsageError
-from tui_trainer.run.events import BatchTrained, RunStarted
+from tui_trainer.run.events import BatchTrained, Event, RunStarted
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.journal import follow
 from tui_trainer.run.listing import Summary, summarise
@@ -91,7 +90,8 @@ class Curves:
 
     def __init__(self, folder: RunFolder) -> None:
         self._path = folder.journal
-        self._file: BinaryIO | None = None
+        self._place = 0
+        """The byte to read on from."""
         self._state = RunState()
         self._clock = Series()
         """Seconds by step."""
@@ -99,18 +99,13 @@ class Curves:
     def read(self) -> dict[str, Line]:
         """The lines as they are now: `training loss`, `validation loss` and `accuracy`; empty when unreadable."""
         try:
-            if self._file is None:
-                self._file = self._path.open("rb")
-            for event in follow(self._file):
-                if isinstance(event, RunStarted) and event.resumed_from is not None:
-                    self._clock.cut(event.step)
-                if isinstance(event, BatchTrained):
-                    if event.step <= self._state.step:
-                        self._clock.cut(event.step - 1)
-                    self._clock.add(event.step, event.elapsed)
-                self._state.apply(event)
+            with self._path.open("rb") as file:
+                file.seek(self._place)
+                for event in follow(file):
+                    self._take(event)
+                self._place = file.tell()
         except OSError:
-            pass
+            pass  # what was read before is still true
         state = self._state
         series = {
             "validation loss": state.valid_curve,
@@ -119,9 +114,14 @@ class Curves:
         }
         return {name: self._line(curve) for name, curve in series.items()}
 
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
+    def _take(self, event: Event) -> None:
+        if isinstance(event, RunStarted) and event.resumed_from is not None:
+            self._clock.cut(event.step)
+        if isinstance(event, BatchTrained):
+            if event.step <= self._state.step:
+                self._clock.cut(event.step - 1)
+            self._clock.add(event.step, event.elapsed)
+        self._state.apply(event)
 
     def _line(self, curve: Series) -> Line:
         times = tuple(interpolated(self._clock.xs, self._clock.ys, curve.xs))

@@ -57,6 +57,17 @@ def parse(words: str | Iterable[str]) -> Test:
     return lambda run: all(test(run) for test in tests)
 
 
+def understood(text: str) -> tuple[Test, str]:
+    """What is meant by those words that mean something, and what is wrong with the first that does not."""
+    tests, problem = [], ""
+    for word in _split(text):
+        try:
+            tests.append(parse([word]))
+        except UsageError as error:
+            problem = problem or str(error)
+    return lambda run: all(test(run) for test in tests), problem
+
+
 def _split(text: str) -> list[str]:
     try:
         return shlex.split(text)

@@ -1,7 +1,6 @@
 """The runs in a folder, the newest first: found by words, compared, opened, carried on, deleted."""
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from textual import events, on, work
@@ -13,19 +12,19 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Input, Label, Static
 
-from tui_trainer.errors import TrainerError, UsageError
+from tui_trainer.errors import TrainerError
 from tui_trainer.run.comparison import MOST
 from tui_trainer.run.delete import delete
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.listing import Summary, list_runs
-from tui_trainer.run.query import HELP, SORTS, Test, ordered, parse
-from tui_trainer.settings import FIELDS, as_text
-from tui_trainer.text import clean, size
+from tui_trainer.run.query import HELP, SORTS, Test, ordered, understood
+from tui_trainer.text import clean
 from tui_trainer.ui.dialogs import Ask
 from tui_trainer.ui.dialogs import Help as HelpDialog
 from tui_trainer.ui.widgets.keys import KeyLine
 from tui_trainer.ui.widgets.panel import MUTED
-from tui_trainer.ui.widgets.run_table import RunDetails, RunTable
+from tui_trainer.ui.widgets.run_details import RunDetails, checkpoints_in
+from tui_trainer.ui.widgets.run_table import RunTable
 
 EVERY = 2.0
 """Seconds from one look at the folder to the next."""
@@ -35,24 +34,31 @@ class RunsScreen(Screen[None]):
     """A line a run. What is to be done with one goes to the app as a message."""
 
     HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (60, "-narrow"), (110, "-normal"), (190, "-wide")]
-    VERTICAL_BREAKPOINTS = [(0, "-flat"), (15, "-low"), (32, "-tall")]
+    VERTICAL_BREAKPOINTS = [(0, "-flat"), (15, "-low"), (24, "-middle"), (32, "-tall")]
     AUTO_FOCUS = "RunTable"
 
     BINDINGS = [
         Binding("enter", "open", "Open", tooltip="Show this run, live or recorded.", id="open"),
         Binding("n", "new", "New", tooltip="Configure a new run.", id="new"),
-        Binding("r", "resume", "Resume", tooltip="Carry this run on from its newest checkpoint.", id="resume"),
-        Binding("slash", "filter", "Filter", tooltip=f"Show only some runs: {HELP}.", id="filter", key_display="/"),
-        Binding("space", "mark", "Mark", tooltip="Mark this run for comparing, or take the mark away.", id="mark"),
-        Binding("c", "compare", "Compare", tooltip="Compare the marked runs; a single one with this.", id="compare"),
+        Binding("r", "resume", "Resume", tooltip="Carry it on from its newest checkpoint.", id="resume"),
+        Binding(
+            "slash",
+            "filter",
+            "Filter",
+            tooltip="Only some runs: state:live, lr<0.01 ...",
+            id="filter",
+            key_display="/",
+        ),
+        Binding("space", "mark", "Mark", tooltip="Mark it for comparing, or not any more.", id="mark"),
+        Binding("c", "compare", "Compare", tooltip="Compare what is marked, or it with this.", id="compare"),
         Binding("question_mark", "help", "Help", tooltip="All keys of this screen.", id="help"),
         Binding("q", "app.quit", "Quit", tooltip="Leave; runs of other processes go on.", id="quit"),
-        Binding("o", "sort", "Sort", tooltip=f"Order by the next of {', '.join(SORTS)}.", id="sort"),
-        Binding("e", "edit", "Edit", tooltip="Change settings of this run, then carry it on with them.", id="edit"),
-        Binding("u", "clone", "Use settings", tooltip="A new run with the settings of this one.", id="clone"),
-        Binding("d", "delete", "Delete", tooltip="Delete this run and its checkpoints (asks first).", id="delete"),
-        Binding("p", "path", "Path", tooltip="Show this run's folder and copy its path.", id="path"),
-        Binding("escape", "clear", "Show all", tooltip="Take the filter and the marks away.", show=False),
+        Binding("o", "sort", "Sort", tooltip="By age, accuracy, loss, name, state, lr.", id="sort"),
+        Binding("e", "edit", "Edit", tooltip="Carry it on with other settings.", id="edit"),
+        Binding("u", "clone", "Use settings", tooltip="Begin a new run with its settings.", id="clone"),
+        Binding("d", "delete", "Delete", tooltip="Delete it with its checkpoints (asks).", id="delete"),
+        Binding("p", "path", "Path", tooltip="Show its folder and copy the path.", id="path"),
+        Binding("escape", "clear", "Show all", tooltip="Take filter and marks away.", show=False),
         Binding("up", "move(-1)", "Move", tooltip="Choose another run.", show=False, key_display="↑ ↓"),
         Binding("down", "move(1)", show=False),
         Binding("pageup", "page(-1)", "Page", tooltip="A page up or down.", show=False, key_display="⇞ ⇟"),
@@ -104,7 +110,7 @@ class RunsScreen(Screen[None]):
         self.runs: list[Summary] | None = None
         """All that there are; None before the first look."""
         self.sort = next(iter(SORTS))
-        self._matches: Test = parse("")
+        self._matches: Test = understood("")[0]
         self._problem = ""
         self._reading = False
 
@@ -190,11 +196,7 @@ class RunsScreen(Screen[None]):
     @on(RunTable.Moved)
     def describe(self) -> None:
         """Show the chosen run's details; the keys that have nothing to do are dimmed."""
-        run = self.table.current
-        if run is None:
-            self.details.show(None, "", "")
-        else:
-            self.details.show(run, changed_settings(run), checkpoints_in(run.folder))
+        self.details.show(self.table.current)
         self._draw_title(len(self.runs or ()), len(self.table.rows))
         self.query_one(KeyLine).refresh()
 
@@ -227,11 +229,8 @@ class RunsScreen(Screen[None]):
 
     @on(Input.Changed, "#words")
     def judge(self, event: Input.Changed) -> None:
-        """Every letter changes what is shown; a word that means nothing yet changes nothing."""
-        try:
-            self._matches, self._problem = parse(event.value), ""
-        except UsageError as error:
-            self._problem = str(error)
+        """Every letter changes what is shown; a word that means nothing, or nothing yet, changes nothing."""
+        self._matches, self._problem = understood(event.value)
         self._draw_note()
         self._draw()
 
@@ -354,34 +353,3 @@ class RunsScreen(Screen[None]):
     def say(self, text: str, severity: str = "information") -> None:
         """A passing note on the screen."""
         self.notify(clean(text, 300), severity=severity, markup=False, timeout=4)  # type: ignore[arg-type]
-
-
-def changed_settings(run: Summary) -> str:
-    """The settings that are not the default, in words; the seed and where the run is left out."""
-    left_out = ("seed", "name", "output_dir", "data_dir")
-    words = [
-        f"{name} {clean(as_text(value), 40)}"
-        for name, value in run.settings.items()
-        if name in FIELDS and name not in left_out and value is not None and value != FIELDS[name].default
-    ]
-    return " · ".join(words) or ("all as by default" if run.settings else "not known")
-
-
-def checkpoints_in(folder: RunFolder) -> str:
-    """The checkpoints on the disk and their sizes, best and last first."""
-    try:
-        with os.scandir(folder.checkpoints) as entries:
-            found = {entry.name: entry.stat().st_size for entry in entries if entry.name.endswith(".pt")}
-    except OSError:
-        found = {}
-    if not found:
-        return "none"
-    first = [name for name in ("best.pt", "last.pt", "prev.pt") if name in found]
-    return _listed([*first, *sorted(set(found) - set(first))], found)
-
-
-def _listed(names: Sequence[str], sizes: dict[str, int]) -> str:
-    words = [f"{clean(name, 40)} {size(sizes[name])}" for name in names[:6]]
-    if len(names) > 6:
-        words.append(f"and {len(names) - 6} more, {size(sum(sizes.values()))} in all")
-    return " · ".join(words)

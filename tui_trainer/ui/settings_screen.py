@@ -164,7 +164,7 @@ class SettingsScreen(Screen[None]):
     BINDINGS = [
         Binding("ctrl+r", "start", "Run", tooltip="Start training with these settings.", id="start", priority=True),
         Binding("f2", "all_settings", "All settings", tooltip="Show every setting, or the ten that matter.", id="all"),
-        Binding("f3", "copy", "Copy command", tooltip="Copy the command line of this run to the clipboard.", id="copy"),
+        Binding("f3", "copy", "Copy", tooltip="Copy the command line of this run to the clipboard.", id="copy"),
         Binding("f4", "runs", "Runs", tooltip="The runs that there are; this form stays as it is.", id="runs"),
         Binding("ctrl+s", "save", "Save", tooltip="Save these settings as a TOML file.", id="save"),
         Binding("ctrl+o", "open", "Open", tooltip="Load settings from a TOML file, a run's run.toml too.", id="open"),

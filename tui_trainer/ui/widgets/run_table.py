@@ -10,9 +10,8 @@ from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
 
-from tui_trainer.run.listing import SAMPLES, Summary
-from tui_trainer.text import ago, clean, fixed, number, percent
-from tui_trainer.ui.widgets.charts import Curve, plot
+from tui_trainer.run.listing import Summary
+from tui_trainer.text import ago, fixed, number, percent
 from tui_trainer.ui.widgets.header import STATUS, spark
 from tui_trainer.ui.widgets.panel import MUTED
 
@@ -197,85 +196,3 @@ class RunTable(Widget, can_focus=True):
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
         event.stop()
         self.move(3)
-
-
-class RunDetails(Widget):
-    """What the table has no room for: why a run failed, its settings that are not the default, its checkpoints."""
-
-    DEFAULT_CSS = """
-    RunDetails {
-        border: round $foreground 25%;
-        border-title-color: $text-muted;
-        padding: 0 1;
-    }
-    """
-
-    def __init__(self, id: str | None = None) -> None:
-        super().__init__(id=id)
-        self._lines: list[tuple[str, str, str]] = []
-        self._losses: tuple[float, ...] = ()
-
-    def show(self, run: Summary | None, settings: str, checkpoints: str) -> None:
-        """Describe a run; `settings` and `checkpoints` in words."""
-        self.display = run is not None
-        if run is None:
-            return
-        word, style = word_of(run)
-        self.border_title = Content(run.name)
-        best = f"accuracy {percent(run.best_accuracy)}, loss {fixed(run.best_loss)} at epoch {run.best_epoch}"
-        if run.test_accuracy is not None:
-            best += f"; test accuracy {percent(run.test_accuracy)}"
-        began = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.started))
-        parameters = f" · {run.parameters:,} parameters" if run.parameters else ""
-        curve = f"{spark(run.losses, SAMPLES)} {fixed(run.losses[0])} → {fixed(run.losses[-1])}" if run.losses else "-"
-        self._lines = [
-            ("state", f"{word}  {run.why}" if run.why else word, style),
-            ("best", best if run.best_epoch else "-", ""),
-            ("settings", settings, ""),
-            ("saved", checkpoints, ""),
-            ("began", f"{began} · epoch {of_epochs(run)} · step {run.step:,} · {run.device or '-'}{parameters}", ""),
-            ("loss", curve, "$primary"),
-            ("folder", clean(run.path, 300), ""),
-        ]
-        self._losses = run.losses
-        self.refresh()
-
-    def render(self) -> Content:
-        width, height = self.content_size
-        room = max(10, width - 10)
-        wanted = [(label, wrap(text, room), style) for label, text, style in self._lines]
-        most = max(1, height - (len(wanted) - 1))  # of one, though the others have a line each
-        lines: list[Content] = []
-        for label, texts, style in wanted:
-            shown = texts[: max(1, min(most, 4))]
-            if len(shown) < len(texts):
-                shown[-1] = cut(shown[-1] + " …", room)
-            for i, text in enumerate(shown):
-                lines.append(Content.assemble((f"{'' if i else label:<9} ", MUTED), (text, style)))
-            most -= len(shown) - 1
-        if height - len(lines) >= 8 and len(self._losses) > 1:
-            lines += self._chart(width, min(20, height - len(lines) - 2))
-        return Content("\n").join(lines[:height])
-
-    def _chart(self, width: int, height: int) -> list[Content]:
-        """The sampled losses, where there is room: from the run's beginning to its newest report."""
-        places = [float(i) for i in range(len(self._losses))]
-        chart = plot([Curve(places, self._losses, 1)], width, height, ticks={}, right=places[-1], log=True)
-        return [Content(""), Content.styled("training loss · log y", MUTED), chart]
-
-
-def wrap(text: str, width: int) -> list[str]:
-    """Lines of at most `width` cells, broken between words where that is possible."""
-    lines = [""]
-    for word in text.split(" "):
-        if len(lines[-1]) + 1 + len(word) <= width and lines[-1]:
-            lines[-1] += f" {word}"
-            continue
-        if lines[-1]:
-            lines.append("")
-        while len(word) > width:
-            lines[-1] = word[:width]
-            word = word[width:]
-            lines.append("")
-        lines[-1] = word
-    return lines
