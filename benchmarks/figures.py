@@ -1,6 +1,7 @@
 """What a benchmark says: one measured figure beside the target it is held against.
 
-`ui_cost.py`, `keys.py`, `start.py` and `growth.py` each have `measure(quick: bool) -> list[Figure]`; `run.py` calls it.
+`ui_cost.py`, `keys.py`, `start.py`, `growth.py` and `runs.py` each have `measure(quick: bool) -> list[Figure]`;
+`run.py` calls it.
 """
 
 from dataclasses import asdict, dataclass

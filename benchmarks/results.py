@@ -137,7 +137,7 @@ class Results:
         return rows
 
 
-MODULES = {"screen": ("ui_cost", "keys"), "start": ("start",), "growth": ("growth",)}
+MODULES = {"screen": ("ui_cost", "keys"), "start": ("start",), "growth": ("growth", "runs")}
 """The modules that measure each subject."""
 
 
