@@ -1,6 +1,7 @@
 """Runs side by side: the settings that differ, what came out, and their curves over steps or time."""
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -31,6 +32,8 @@ FIGURES: Mapping[str, Callable[[Summary], str]] = {
 }
 """What came out of a run, as text."""
 
+_DAY = re.compile(r"^…?\d{4}-\d\d-\d\dT")
+
 
 def to_compare(folders: Sequence[RunFolder]) -> list[Summary]:
     """The summaries of runs that are to be compared, each once.
@@ -48,18 +51,21 @@ def to_compare(folders: Sequence[RunFolder]) -> list[Summary]:
 def differing(runs: Sequence[Summary]) -> dict[str, tuple[str, ...]]:
     """The settings that are not alike in all runs, each with what it is in each, as text made harmless.
 
-    A run of an older program lacks some: there they were what is the default now.
+    A run of an older program lacks some: there they were what is the default now. Of one that cannot be read, nothing
+    is known.
     """
     found: dict[str, tuple[str, ...]] = {}
     for name in sorted(FIELDS, key=lambda n: n == "seed"):  # it differs nearly always, and tells least
-        texts = tuple(clean(as_text(run.settings.get(name, FIELDS[name].default)) or "-", 60) for run in runs)
-        if name != "name" and len(set(texts)) > 1:
+        values = [run.settings.get(name, FIELDS[name].default) if run.settings else None for run in runs]
+        texts = tuple(clean(as_text(value) or "-", 60) for value in values)
+        known = {text for text, run in zip(texts, runs, strict=True) if run.settings}
+        if name != "name" and len(known) > 1:
             found[name] = texts
     return found
 
 
 def short_names(names: Sequence[str], width: int) -> list[str]:
-    """Names cut to `width` letters, without what all begin or end with: `…14-02-11-mlp…`."""
+    """Names cut to `width` letters, without what all begin or end with, and without the day: `…14-02-11-mlp…`."""
     first, last = min(names), max(names)
     if max(map(len, names)) <= width or first == last:
         return [name if len(name) <= width else name[: max(0, width - 1)] + "…" for name in names]
@@ -67,6 +73,7 @@ def short_names(names: Sequence[str], width: int) -> list[str]:
     backwards = [name[begin:][::-1] for name in names]
     end = _alike(min(backwards), max(backwards), "-_.")
     shown = [("…" if begin else "") + (name[begin : len(name) - end] or "…") for name in names]
+    shown = [_DAY.sub("…", name) if len(name) > width else name for name in shown]
     return [name if len(name) <= width else name[: max(0, width - 1)] + "…" for name in shown]
 
 

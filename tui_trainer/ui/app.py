@@ -102,6 +102,8 @@ class TrainerApp(App[None]):
     def show_runs(self) -> None:
         """The list of runs, as it was left."""
         self._bring("runs", lambda: RunsScreen(self._output_dir))
+        if isinstance(self.screen, RunsScreen):
+            self.screen.output_dir = self._output_dir
 
     def _bring(self, name: str, make: Callable[[], Screen[Any]]) -> None:
         """Show one of the two screens that stay: what lies on top of it, or else in its place, goes."""
@@ -181,6 +183,7 @@ class TrainerApp(App[None]):
     def start_run(self, settings: Settings) -> None:
         """Train here, and show it."""
         self.clear_notifications()  # what was wrong on the form is mended
+        self._output_dir = settings.output_dir  # the list is then of where this run is
         self.watch_run(RunScreen(LocalRun(settings)))
 
     @on(RunScreen.CarryOn)

@@ -103,18 +103,19 @@ def step_ticks(right: float, width: int) -> dict[float, str]:
 
 
 def short_count(n: int) -> str:
-    """`900`, `1,500`, `20k`, `3M`."""
-    for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
-        if n >= 10 * size or (n >= size and n % size == 0):
+    """`900`, `1,500`, `20k`, `2.5M`."""
+    for size, unit in ((10**9, "G"), (10**6, "M")):
+        if n >= size:
             return f"{n / size:g}{unit}"
-    return f"{n:,}"
+    return f"{n / 1000:g}k" if n >= 10_000 or (n and n % 1000 == 0) else f"{n:,}"
 
 
 def time_ticks(right: float, width: int) -> dict[float, str]:
     """Round times, as many as fit."""
     each = next((t for t in _TIMES if right / t * 9 <= width - 8), None)
     each = each or 86400 * math.ceil(right / 86400 / max(1, (width - 8) // 9))
-    return {float(n): clock(n) for n in range(each, int(right) + 1, each)}
+    write = clock if each < 86400 else lambda n: f"{n // 86400} d"
+    return {float(n): write(n) for n in range(each, int(right) + 1, each)}
 
 
 class CompareTable(Widget):
