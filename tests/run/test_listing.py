@@ -3,20 +3,25 @@
 import dataclasses
 import json
 import os
+import random
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.faults.scale import many
 from tests.replay import JOURNALS
 from tests.run.examples import ended, evaluated, saved, started, trained
 from tui_trainer.run import glance, listing
+from tui_trainer.run.comparison import Curves
 from tui_trainer.run.events import BatchTrained, Event, Preparing, RunEnded, RunPaused, RunStarted, to_json
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.glance import Glance
 from tui_trainer.run.journal import read
 from tui_trainer.run.listing import LIVE, Summary, holds_runs, list_runs, summarise
+from tui_trainer.run.query import SORTS, ordered, parse
 from tui_trainer.run.state import RunState
 
 NAMES = ("diverged", "failed", "finished", "out_of_patience", "stopped")
@@ -238,6 +243,41 @@ def test_no_journal_is_too_broken_to_be_listed(journal: bytes) -> None:
     (summary,) = list_runs("runs")
     assert summary.state == "lost" and summary.best_loss is None and summary.losses == ()
     assert 0 < summary.started < 1e11 and 0 < summary.last < 1e11
+
+
+ODD = (b"null", b'"x"', b"-1", b"1e308", b"true", b"[]", b"{}", b"NaN", b"Infinity", b"9" * 30)
+_VALUE = re.compile(rb': ?([-\d.e]+|"[^"]*"|null)(?=[,}])')
+
+
+def damaged(data: bytes, chance: random.Random) -> bytes:
+    """A journal with other values, other bytes and missing pieces in up to 100 places."""
+    changed = bytearray(data)
+    for _ in range(chance.choice((1, 3, 10, 100))):
+        at = chance.randrange(len(changed))
+        value = _VALUE.search(changed, at)
+        if value and chance.random() < 0.6:
+            changed[value.start(1) : value.end(1)] = chance.choice(ODD)
+        elif chance.random() < 0.5:
+            changed[at : at + 1] = bytes([chance.randrange(256)])
+        else:
+            del changed[at : at + chance.randrange(200)]
+    return bytes(changed)
+
+
+@pytest.mark.usefixtures("small_reads")
+def test_damaged_journals_are_listed_sorted_and_found() -> None:
+    chance = random.Random(0)
+    journals = [(JOURNALS / f"{name}.jsonl").read_bytes() for name in NAMES]
+    for n in range(many(60, 5_000)):
+        path = make("it", raw=damaged(chance.choice(journals), chance))
+        if n % 2:
+            listing._known.clear()
+        summary = seen(path)
+        assert 0 < summary.started < 1e11 and 0 < summary.last < 1e11
+        for sort in SORTS:
+            ordered([summary, summary], sort)
+        assert parse("lr<1 accuracy>0 age>0s")(summary) in (True, False)
+        Curves(summary.folder).read()
 
 
 def test_an_empty_journal_without_run_toml_is_a_lost_run() -> None:
