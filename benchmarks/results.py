@@ -138,7 +138,12 @@ class Results:
         return rows
 
 
-MODULES = {"screen": ("ui_cost", "keys"), "start": ("start",), "growth": ("growth",), "viewers": ("background",)}
+MODULES = {
+    "screen": ("ui_cost", "keys"),
+    "start": ("start",),
+    "growth": ("growth", "runs"),
+    "viewers": ("background",),
+}
 """The modules that measure each subject."""
 
 

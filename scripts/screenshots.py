@@ -6,6 +6,7 @@ uv run scripts/screenshots.py [NAME ...]
 import asyncio
 import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,10 +16,12 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from textual.pilot import Pilot
 
 from tests import replay
+from tests.ui import folders
+from tui_trainer.run.folder import RunFolder
 from tui_trainer.sources import resolve
 from tui_trainer.ui.app import TrainerApp
 from tui_trainer.ui.run_screen import RunScreen
-from tui_trainer.ui.widgets import header, tables
+from tui_trainer.ui.widgets import header, run_details, run_table, tables
 
 SCREENSHOTS = Path(__file__).parent.parent / "screenshots"
 SIZES = {"80x24": (80, 24), "120x40": (120, 40), "200x60": (200, 60)}
@@ -34,7 +37,7 @@ RUNS = {
 
 def stop_clocks(now: float) -> None:
     """Let the screens believe that it is `now`, so that `saved 8 s ago` is what a user would have seen."""
-    for module in (header, tables):
+    for module in (header, tables, run_table, run_details):
         module.time = SimpleNamespace(time=lambda: now, strftime=time.strftime, localtime=time.localtime)
 
 
@@ -44,14 +47,17 @@ async def settle(pilot: Pilot[None]) -> None:
 
 
 async def draw(name: str, size: tuple[int, int], keys: list[str], theme: str | None = None) -> None:
-    """One picture: the form when `name` begins so, else a recorded run; after pressing `keys`."""
-    app = TrainerApp(resolve([]))
+    """One picture: the form when `name` begins so, the runs or some side by side, else a recorded run; then `keys`."""
+    compared = [RunFolder(path) for path in sorted(Path("runs").iterdir())[:4]] if name.startswith("compare") else None
+    app = TrainerApp(resolve([]), runs=name.startswith("runs"), compared=compared)
     run = None
     async with app.run_test(size=size) as pilot:
         if theme:
             app.theme = theme
         base = name.split("-")[0]
-        if base != "form":
+        if base in ("runs", "compare"):
+            stop_clocks(folders.NOW)
+        elif base != "form":
             events = RUNS[base]()
             stop_clocks(events[-1].at + 8)
             run = replay.ReplayedRun(events)
@@ -76,12 +82,18 @@ async def main() -> None:
     os.environ["TZ"] = "UTC"
     time.tzset()
     SCREENSHOTS.mkdir(exist_ok=True)
+    here, runs = os.getcwd(), tempfile.mkdtemp()
+    os.chdir(runs)
+    folders.make_all()
     jobs = {f"{name}-{label}": (size, []) for name in ["form", *RUNS] for label, size in SIZES.items()}
+    for label, size in SIZES.items():
+        jobs |= {f"runs-{label}": (size, ["down"]), f"compare-{label}": (size, ["m"])}
     jobs |= {"form-all-120x40": ((120, 40), ["f2"]), "training-zoom-120x40": ((120, 40), ["z"])}
     jobs |= {"training-confusion-80x24": ((80, 24), ["3"]), "training-help-120x40": ((120, 40), ["question_mark"])}
     themes = {"training-light-120x40": "cockpit-light", "training-colour-blind-120x40": "cockpit-colour-blind"}
     jobs |= {name: ((120, 40), []) for name in themes}
     for name, (size, keys) in jobs.items():
+        os.chdir(runs if name.startswith(("runs", "compare")) else here)
         if len(sys.argv) == 1 or any(wanted in name for wanted in sys.argv[1:]):
             await draw(name, size, keys, themes.get(name))
 

@@ -48,6 +48,9 @@ def _option(help: str, **more: Any) -> Parameter:
     return Parameter(help=help, negative="", group=_FACES, show_default=False, **more)
 
 
+_Where = Annotated[str | None, _option("Where runs are looked for [default: the setting output_dir].")]
+
+
 def _run(
     *,
     start: Annotated[bool, _option("Skip the form: straight to the run screen.")] = False,
@@ -65,7 +68,7 @@ def _run(
 ) -> int:
     """The training cockpit for PyTorch: configure, run, steer and understand a training run in a terminal.
 
-    Without options it opens the settings form.
+    Without options it opens the list of runs where there are some, else the settings form.
     Settings come from the user's file, tui-trainer.toml here, --config, TUI_TRAINER_* and flags; later ones win.
     """
     typed = {name: value for name, value in settings.items() if value is not None}
@@ -89,7 +92,8 @@ def _run(
     need_terminal()
     from tui_trainer.ui.app import TrainerApp, show
 
-    return show(TrainerApp(resolved, start=start, preset=preset))
+    untouched = not typed and preset is None and config is None
+    return show(TrainerApp(resolved, start=start, preset=preset, runs=untouched))
 
 
 def _attach(
@@ -97,13 +101,13 @@ def _attach(
     /,
     *,
     read_only: Annotated[bool, _option("Only watch: no key steers the run.")] = False,
-    output_dir: Annotated[str, Parameter(help="Where runs are looked for.")] = "runs",
+    output_dir: _Where = None,
 ) -> int:
     """The run screen of a run from its folder, live, finished or crashed; a live one can be steered."""
     from tui_trainer.run import folder
     from tui_trainer.run.runs import AttachedRun, RecordedRun
 
-    found = folder.find(run, output_dir)
+    found = folder.find(run, where(output_dir))
     need_terminal()
     from tui_trainer.ui.app import TrainerApp, show
 
@@ -117,14 +121,14 @@ def _send(
     value: Annotated[str | None, Parameter(help="The value of `lr`.")] = None,
     /,
     *,
-    output_dir: Annotated[str, Parameter(help="Where runs are looked for.")] = "runs",
+    output_dir: _Where = None,
     json: Annotated[bool, _option("The event that answers, as JSON.")] = False,
 ) -> int:
     """Tell a run that is under way something, from a script: it is answered when the run has done it."""
     from tui_trainer.run import folder
     from tui_trainer.run.send import send
 
-    return send(folder.find(run, output_dir), from_words(command, value), json=json)
+    return send(folder.find(run, where(output_dir)), from_words(command, value), json=json)
 
 
 def _replay(
@@ -135,14 +139,14 @@ def _replay(
         float | None,
         Parameter(help="How many times as fast as it was. Without it the whole takes half a minute.", metavar="N"),
     ] = None,
-    output_dir: Annotated[str, Parameter(help="Where runs are looked for.")] = "runs",
+    output_dir: _Where = None,
 ) -> int:
     """A recorded run, played again on the run screen: faster, slower, step by step, from mark to mark."""
     from tui_trainer.run import folder
 
     if speed is not None and not 0 < speed <= 1e6:
         raise UsageError(f"--speed: must be above 0 and at most 1,000,000, found {speed:g}")
-    found = folder.find(run, output_dir)
+    found = folder.find(run, where(output_dir))
     need_terminal(f"What the run says is in {clean(found.journal)}, one JSON object a line.")
     from tui_trainer.ui.app import TrainerApp, show
     from tui_trainer.ui.replay_screen import ReplayScreen
@@ -174,7 +178,7 @@ def _resume(
     if json and not no_ui:
         raise UsageError("--json belongs to --no-ui. Type: tui-trainer resume --no-ui --json")
     typed = {name: value for name, value in settings.items() if value is not None}
-    found = folder.find(run, settings.get("output_dir") or "runs")
+    found = folder.find(run, where(settings.get("output_dir")))
     typed.pop("output_dir", None)  # where runs are looked for; the run itself stays in its folder
     carried = carry(found, typed, Resume(allow_data_change=allow_data_change))
     if carried.nothing_to_do:
@@ -195,6 +199,15 @@ def _resume(
     from tui_trainer.ui.app import TrainerApp, show
 
     return show(TrainerApp(Resolved(carried.settings), carried=carried))
+
+
+def where(output_dir: str | None) -> str:
+    """The folder that runs are in: the one that was typed, or that of the settings.
+
+    Raises:
+        SettingsError: the files or the environment hold settings that cannot be used.
+    """
+    return output_dir or gather({}).settings.output_dir
 
 
 def start_in_background(settings: Settings, carried: "Carried | None" = None) -> int:
@@ -220,6 +233,75 @@ def start_in_background(settings: Settings, carried: "Carried | None" = None) ->
     print(clean(folder.path))
     print(f"Watch and steer it with: tui-trainer attach {clean(folder.path.name)}", file=sys.stderr)
     return 0
+
+
+def _runs(
+    *query: Annotated[
+        str,
+        Parameter(
+            help="Which runs: state:live, model:cnn, 'lr<0.01', 'accuracy>90%', 'age<2d', any setting, or a part of "
+            "the name. All must hold; -model:cnn is the opposite. Quote < and >, which mean something to the shell.",
+            allow_leading_hyphen=True,
+        ),
+    ],
+    sort: Annotated[str, _option("age (the newest first), accuracy, loss, name, state or lr.")] = "age",
+    output_dir: _Where = None,
+    json: Annotated[bool, _option("One JSON object a line on stdout.")] = False,
+) -> int:
+    """The runs in a folder: their state, settings and best score."""
+    from tui_trainer import listed
+    from tui_trainer.run.listing import list_runs
+    from tui_trainer.run.query import ordered, parse
+
+    if mistyped := [word for word in query if word.startswith("--")]:
+        raise UsageError(_no_option(mistyped[0], _runs))
+    matches = parse(query)
+    ordered([], sort)  # a wrong order is told before the folder is read
+    place = where(output_dir)
+    if output_dir and not os.path.isdir(os.path.expanduser(output_dir)):
+        raise UsageError(f"There is no folder {clean(output_dir)}.")
+    found = list_runs(place)
+    shown = ordered(filter(matches, found), sort)
+    if json:
+        listed.show_runs_as_json(shown)
+    elif shown:
+        listed.show_runs(shown)
+    else:
+        print(listed.nothing(len(found), query, place), file=sys.stderr)
+    return 0
+
+
+def _compare(
+    *runs: Annotated[str, Parameter(help="From 2 to 8 runs: folders, names, beginnings of names, or `last`.")],
+    no_ui: Annotated[bool, _option("A table instead of the screen.")] = False,
+    output_dir: _Where = None,
+    json: Annotated[bool, _option("One JSON object on stdout: the runs, and the settings that differ.")] = False,
+) -> int:
+    """Runs side by side: their curves, what came out, and the settings that differ."""
+    from tui_trainer import listed
+    from tui_trainer.run import folder
+    from tui_trainer.run.comparison import to_compare
+
+    found = [folder.find(run, where(output_dir)) for run in runs]
+    compared = to_compare(found)
+    if json:
+        listed.show_comparison_as_json(compared)
+        return 0
+    if no_ui or not _has_terminal():
+        listed.show_comparison(compared)
+        return 0
+    from tui_trainer.ui.app import TrainerApp, show
+
+    return show(TrainerApp(resolve([]), compared=[run.folder for run in compared]))
+
+
+def _has_terminal() -> bool:
+    """True when a screen could be shown, and nobody reads the output in its place."""
+    try:
+        need_terminal()
+    except UsageError:
+        return False
+    return bool(sys.stdout and sys.stdout.isatty())
 
 
 def gather(typed: dict[str, Any], *, config: str | None = None, preset_name: str | None = None) -> Resolved:
@@ -277,6 +359,8 @@ def make_app() -> App:
     app.command(_send, name="send")
     app.command(_with_settings(_resume), name="resume")
     app.command(_replay, name="replay")
+    app.command(_runs, name="runs")
+    app.command(_compare, name="compare")
     return app
 
 
@@ -321,10 +405,7 @@ def parse(app: App, words: list[str]) -> tuple[Any, inspect.BoundArguments]:
     problems = []
     for word in unused:
         if word.startswith("-") and not word.lstrip("-").replace(".", "").isdigit():
-            name = word.lstrip("-").split("=")[0].replace("-", "_").removeprefix("no_")
-            hint = nearest(name) or did_you_mean(name, inspect.signature(command).parameters)
-            hint = hint.replace("Did you mean ", "Did you mean --").replace("_", "-") if hint else ""
-            problems.append(f"{clean(word, 80)}: there is no such option.{hint}")
+            problems.append(_no_option(word, command))
         elif command is not app.default_command:
             problems.append(f"{clean(word, 80)}: one word too many.")
         elif not problems:
@@ -340,6 +421,14 @@ def parse(app: App, words: list[str]) -> tuple[Any, inspect.BoundArguments]:
                 problems += error.problems
         raise SettingsError(problems)
     return command, bound
+
+
+def _no_option(word: str, command: Any) -> str:
+    """The sentence for a word that looks like an option and is none."""
+    name = word.lstrip("-").split("=")[0].replace("-", "_").removeprefix("no_")
+    hint = nearest(name) or did_you_mean(name, inspect.signature(command).parameters)
+    hint = hint.replace("Did you mean ", "Did you mean --").replace("_", "-") if hint else ""
+    return f"{clean(word, 80)}: there is no such option.{hint}"
 
 
 def main(words: list[str] | None = None) -> NoReturn:

@@ -634,12 +634,12 @@ def as_text(value: object) -> str:
     return str(value)
 
 
-def flags(settings: Settings) -> list[str]:
-    """The command-line words that give `settings` when nothing else is set."""
+def flags(settings: Settings, was: Settings | None = None) -> list[str]:
+    """The command-line words that give `settings` when nothing else is set, or from those that `was`."""
     words = []
     for name, info in FIELDS.items():
         value = getattr(settings, name)
-        if value == info.default or value is None:
+        if value == (getattr(was, name) if was else info.default) or value is None:
             continue
         if is_switch(name):
             words.append(flag(name) if value else f"--no-{name.replace('_', '-')}")

@@ -14,10 +14,11 @@ _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 def clean(text: object, limit: int = LONGEST) -> str:
     """`text` on one line with every control character written out (`\\x1b`), cut to `limit` characters."""
-    shown = "".join(
-        ch.encode("unicode_escape").decode("ascii") if unicodedata.category(ch) in _HIDDEN else ch
-        for ch in str(text)[: limit + 1]
-    )
+    shown = str(text)[: limit + 1]
+    if not (shown.isascii() and shown.isprintable()):  # nearly all text is, and a list of runs cleans a lot of it
+        shown = "".join(
+            ch.encode("unicode_escape").decode("ascii") if unicodedata.category(ch) in _HIDDEN else ch for ch in shown
+        )
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
@@ -84,7 +85,7 @@ def ago(seconds: float) -> str:
         return f"{max(0, int(seconds))} s ago"
     if seconds < 5400:
         return f"{int(seconds / 60)} min ago"
-    if seconds < 129600:
+    if seconds < 172800:
         return f"{int(seconds / 3600)} h ago"
     return f"{int(seconds / 86400)} days ago"
 

@@ -369,3 +369,12 @@ def test_steps_that_are_taken_again_replace_those_before() -> None:
         state.apply(dataclasses.replace(batch, step=step, batch=step, loss=float(10 * step + len(state.recent))))
     assert state.train_curve.xs == [1, 2, 3, 4, 5]
     assert state.train_curve.ys == [10, 21, 34, 45, 56]
+
+
+@pytest.mark.parametrize("broken", [None, "x", "", [], {"a": 1}, float("nan"), 10**400, -1, 0, True])
+def test_settings_of_a_journal_from_elsewhere_break_nothing(broken: object) -> None:
+    names = ("lr", "epochs", "batch_size", "val_interval", "max_steps", "max_time")
+    begun = dataclasses.replace(started(), settings=started().settings | dict.fromkeys(names, broken))
+    state = folded(begun, trained(3), evaluated(10), epoch_ended(1), trained(11))
+    assert state.status == "training" and state.total_epochs <= 1
+    state.seconds_left()

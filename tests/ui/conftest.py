@@ -15,7 +15,7 @@ from tui_trainer.sources import resolve
 from tui_trainer.ui import run_screen
 from tui_trainer.ui.app import TrainerApp
 from tui_trainer.ui.run_screen import RunScreen
-from tui_trainer.ui.widgets import header, tables
+from tui_trainer.ui.widgets import header, run_details, run_table, tables
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 SIZES = {"80x24": (80, 24), "120x40": (120, 40), "200x60": (200, 60)}
@@ -64,7 +64,8 @@ def still(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     def stop(now: float) -> None:
         clock = SimpleNamespace(time=lambda: now, strftime=time.strftime, localtime=time.localtime)
         monkeypatch.setattr(header, "time", clock)
-        monkeypatch.setattr(tables, "time", clock)
+        for module in (tables, run_table, run_details):
+            monkeypatch.setattr(module, "time", clock)
         monkeypatch.setattr(
             run_screen, "time", SimpleNamespace(monotonic=lambda: 0.0, thread_time=lambda: 0.0, time=lambda: now)
         )

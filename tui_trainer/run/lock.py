@@ -155,7 +155,7 @@ class Lock:
     def is_held(self) -> bool:
         """True while a process trains here."""
         try:
-            fd = os.open(self._file, os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(self._file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a stranger's pipe is not waited for
         except OSError:
             return False
         try:

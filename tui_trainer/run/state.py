@@ -244,7 +244,12 @@ class RunState:
 
     @property
     def total_epochs(self) -> int:
-        return int(self.settings.get("epochs", 0))
+        return int(self._setting("epochs"))
+
+    def _setting(self, name: str) -> float:
+        """A setting that is a number; 0 when a journal from elsewhere has something else in its place."""
+        value = self.settings.get(name)
+        return float(value) if isinstance(value, (int, float)) and abs(value) < 1e15 else 0.0
 
     def lose(self) -> None:
         """The run has neither ended nor anybody who trains it."""
@@ -258,11 +263,11 @@ class RunState:
         rate = self.examples_per_second
         if self.is_over or not rate or not self.batches:
             return None, None
-        batch_seconds = min(self.settings.get("batch_size", 1), self.train_examples) / rate
+        batch_seconds = min(self._setting("batch_size") or 1, self.train_examples) / rate
         validation = self.validation_seconds
         if validation is None:
             validation = self.valid_examples / rate / 3  # forward only: about a third of a training step
-        interval = int(self.settings.get("val_interval", 1))
+        interval = max(1, int(self._setting("val_interval")))
         epoch = (self.batches - self.batch) * batch_seconds
         if not self.epochs or self.epochs[-1].epoch != self.epoch:
             epoch += validation if self.epoch % interval == 0 or self.epoch == self.total_epochs else 0
@@ -273,9 +278,9 @@ class RunState:
         run = epoch + more * self.batches * batch_seconds + max(0, validated) * validation
         if self.test_examples and self.valid_examples:
             run += validation * self.test_examples / self.valid_examples
-        if max_steps := int(self.settings.get("max_steps", 0)):
+        if max_steps := int(self._setting("max_steps")):
             run = min(run, max(0, max_steps - self.step) * batch_seconds)
-        if max_time := float(self.settings.get("max_time", 0)):
+        if max_time := self._setting("max_time"):
             run = min(run, max(0.0, max_time - self.elapsed))
         return epoch, run
 
@@ -287,7 +292,7 @@ class RunState:
         self.train_examples, self.valid_examples = event.train_examples, event.valid_examples
         self.test_examples, self.parameters = event.test_examples, event.parameters
         self.device, self.data, self.resumed_from = event.device, event.data, event.resumed_from
-        self.lr = float(event.settings.get("lr", 0)) or None
+        self.lr = self._setting("lr") or None
         self.ended, self.examples_per_second = None, None
         self.paused_in, self.lost, self.parked = "", False, False
         if event.resumed_from is None:

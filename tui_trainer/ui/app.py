@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from io import StringIO
 from pathlib import Path
 from types import FrameType
@@ -21,15 +21,19 @@ from tui_trainer.run.commands import Command, Continue, Pause, SaveCheckpoint, S
 from tui_trainer.run.events import RunEnded
 from tui_trainer.run.feed import Feed
 from tui_trainer.run.folder import RunFolder
-from tui_trainer.run.resume import Carried
-from tui_trainer.run.runs import LocalRun, RecordedRun
+from tui_trainer.run.listing import holds_runs
+from tui_trainer.run.resume import Carried, Resume, carry, own_settings
+from tui_trainer.run.runs import AttachedRun, LocalRun, RecordedRun
+from tui_trainer.run.state import RunState
 from tui_trainer.settings import Settings
 from tui_trainer.signals import end_within_grace
-from tui_trainer.sources import Resolved
+from tui_trainer.sources import Resolved, Source, resolve
 from tui_trainer.text import clean, clean_lines
 from tui_trainer.ui import terminal
+from tui_trainer.ui.compare_screen import CompareScreen
 from tui_trainer.ui.replay_screen import ReplayScreen
 from tui_trainer.ui.run_screen import RunScreen
+from tui_trainer.ui.runs_screen import RunsScreen
 from tui_trainer.ui.settings_screen import SettingsScreen
 from tui_trainer.ui.themes import THEMES
 from tui_trainer.ui.widgets.keys import bindings_of
@@ -53,10 +57,16 @@ class TrainerApp(App[None]):
         recorded: RecordedRun | None = None,
         carried: Carried | None = None,
         replay: ReplayScreen | None = None,
+        compared: list[RunFolder] | None = None,
+        runs: bool = False,
     ) -> None:
+        """`runs` opens the list of runs where there are some, in place of the form."""
         super().__init__(driver_class=terminal.Driver if sys.platform != "win32" else None)
         self._resolved, self._start, self._preset = resolved, start, preset
         self._recorded, self._carried, self._replay = recorded, carried, replay
+        self._compared, self._runs_first = compared, runs
+        known = recorded.folder if recorded else carried.folder if carried else compared[0] if compared else None
+        self._output_dir = os.path.relpath(known.path.parent) if known else resolved.settings.output_dir
         self.crash = ""
         """The traceback of what ended the screen, when that was a fault."""
         self.feed: Feed | None = None
@@ -78,13 +88,97 @@ class TrainerApp(App[None]):
             self.carry_on(self._carried)
         elif self._start:
             self.start_run(self._resolved.settings)
+        elif self._compared is not None:
+            self.push_screen(CompareScreen(self._compared))
+        elif self._runs_first and holds_runs(self._output_dir):
+            self.show_runs()
         else:
             self.show_form()
 
-    def show_form(self) -> None:
+    # --- from screen to screen ---
+
+    def show_form(self, fresh: SettingsScreen | None = None) -> None:
         """The form as it was left, or a new one: it is not built before somebody wants to see it."""
-        if not any(isinstance(screen, SettingsScreen) for screen in self.screen_stack):
-            self.push_screen(SettingsScreen(self._resolved, self._preset))
+        if fresh is not None and self.is_screen_installed("form"):
+            self.uninstall_screen("form")
+        self._bring("form", lambda: fresh or SettingsScreen(self._resolved, self._preset))
+
+    def show_runs(self) -> None:
+        """The list of runs, as it was left."""
+        self._bring("runs", lambda: RunsScreen(self._output_dir))
+        if isinstance(self.screen, RunsScreen):
+            self.screen.output_dir = self._output_dir
+
+    def _bring(self, name: str, make: Callable[[], Screen[Any]]) -> None:
+        """Show one of the two screens that stay: what lies on top of it, or else in its place, goes."""
+        if not self.is_screen_installed(name):
+            self.install_screen(make(), name)
+        wanted = self.get_screen(name)
+        while self.screen is not wanted and (wanted in self.screen_stack or not self._stays(self.screen)):
+            if len(self.screen_stack) == 1:
+                break
+            self.pop_screen()
+        if self.screen is not wanted:
+            self.push_screen(name)
+
+    def _stays(self, screen: Screen[Any]) -> bool:
+        return isinstance(screen, (SettingsScreen, RunsScreen)) and self.is_screen_installed(screen)
+
+    @on(SettingsScreen.Runs)
+    @on(RunScreen.Leave)
+    @on(CompareScreen.Leave)
+    def to_runs(self) -> None:
+        self.show_runs()
+
+    @on(RunsScreen.New)
+    def new_run(self) -> None:
+        self.show_form()
+
+    @on(RunsScreen.Compare)
+    def compare_runs(self, message: RunsScreen.Compare) -> None:
+        self.push_screen(CompareScreen(message.folders))
+
+    @on(RunsScreen.Open)
+    def open_run(self, message: RunsScreen.Open) -> None:
+        self.watch_run(RunScreen(AttachedRun(message.folder)))
+
+    @on(RunsScreen.Resume)
+    def resume_run(self, message: RunsScreen.Resume) -> None:
+        self._resume(message.folder, {})
+
+    @on(SettingsScreen.CarryOn)
+    def resume_with(self, message: SettingsScreen.CarryOn) -> None:
+        self._resume(message.folder, message.typed)
+
+    def _resume(self, folder: RunFolder, typed: dict[str, str]) -> None:
+        """Carry a run on with the settings that were typed, or say why not."""
+        try:
+            carried = carry(folder, typed, Resume())
+        except TrainerError as error:
+            self._say(str(error), "error")
+            return
+        if carried.nothing_to_do:
+            self._say(carried.nothing_to_do, "warning")
+            return
+        self.clear_notifications()
+        self.carry_on(carried)
+
+    @on(RunsScreen.Clone)
+    @on(RunsScreen.Edit)
+    def form_of_run(self, message: RunsScreen.Clone | RunsScreen.Edit) -> None:
+        """The form with a run's settings: for a new one like it, or to carry it on."""
+        try:
+            own = own_settings(message.folder, RunState(settings=message.run.settings))
+            if isinstance(message, RunsScreen.Edit):
+                self.push_screen(SettingsScreen(resolve([own]), carries=message.folder))
+                return
+            kept = {n: value for n, value in own.values.items() if n not in ("seed", "name")}
+            self.show_form(SettingsScreen(resolve([Source(own.label, kept)])))
+        except TrainerError as error:
+            self._say(str(error), "error")
+
+    def _say(self, text: str, severity: str) -> None:
+        self.notify(clean(text, 600), severity=severity, markup=False, timeout=8)  # type: ignore[arg-type]
 
     @on(SettingsScreen.Start)
     def start(self, message: SettingsScreen.Start) -> None:
@@ -99,6 +193,7 @@ class TrainerApp(App[None]):
             self.show_form()
             self.notify(clean(error, 300), severity="error", markup=False)
             return
+        self._output_dir = settings.output_dir  # the list is then of where this run is
         self.watch_run(RunScreen(run))
 
     @on(RunScreen.CarryOn)

@@ -30,7 +30,7 @@ from tui_trainer.run.feed import Feed
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.leaving import in_sentences
 from tui_trainer.run.resume import Carried, Resume, carry
-from tui_trainer.run.runs import LocalRun, Run
+from tui_trainer.run.runs import LocalRun, RecordedRun, Run
 from tui_trainer.run.state import RunState
 from tui_trainer.text import clean, percent, size
 from tui_trainer.ui import terminal
@@ -74,6 +74,7 @@ class RunScreen(Screen[None]):
         Binding("k", "park", "Park", tooltip="Pause and give the device's memory back, or carry on.", id="park"),
         Binding("n", "new_run", "New run", tooltip="Back to the settings form once the run is over.", id="new_run"),
         Binding("r", "resume", "Resume", tooltip="Carry on from the newest checkpoint, once it is over.", id="resume"),
+        Binding("escape", "leave", "Runs", tooltip="To the list of runs; not from one that trains here.", id="leave"),
         Binding("i", "model", "Model", tooltip="The model's layers, shapes and parameters.", id="model", show=False),
         Binding("tab", "next_panel(1)", "Next panel", tooltip="Choose the next panel.", show=False),
         Binding("shift+tab", "next_panel(-1)", "Previous panel", tooltip="Choose the previous panel.", show=False),
@@ -102,6 +103,9 @@ class RunScreen(Screen[None]):
         def __init__(self, carried: Carried) -> None:
             super().__init__()
             self.carried = carried
+
+    class Leave(Message):
+        """The user wants to see the runs."""
 
     def __init__(self, run: Run, state: RunState | None = None) -> None:
         super().__init__()
@@ -283,10 +287,6 @@ class RunScreen(Screen[None]):
     def _run_name(self) -> str:
         return self.run_.folder.path.name if self.run_.folder else "tui-trainer"
 
-    def on_unmount(self) -> None:
-        if self._terminal is not None:
-            self._terminal.name_window("")
-
     # --- drawing ---
 
     def draw_all(self) -> None:
@@ -421,6 +421,8 @@ class RunScreen(Screen[None]):
             return "The run is not over: there is nothing to carry on."
         if action == "resume" and self.run_.folder is None:
             return "The run has no folder to carry on in."
+        if action == "leave" and not self.state.is_over and self.run_.trains_here:
+            return "The run trains here: stop it first (s)."
         if action == "model" and not self.state.layers:
             return "The model is not built yet."
         return None
@@ -430,7 +432,8 @@ class RunScreen(Screen[None]):
         shown = [binding for binding in bindings_of(self) if binding.show]
         if self.state.is_over:
             return sorted(shown, key=lambda binding: self.why_not(binding.action) is not None)
-        return [binding for binding in shown if binding.action not in ("new_run", "resume")]
+        idle = ("new_run", "resume", "leave" if self.run_.trains_here else "")
+        return [binding for binding in shown if binding.action not in idle]
 
     def label_of(self, binding: Binding) -> str:
         """The label of a key, which follows what it would do."""
@@ -597,6 +600,20 @@ class RunScreen(Screen[None]):
             self.say(reason, "warning")
             return
         self.dismiss(None)
+
+    def action_leave(self) -> None:
+        if reason := self.why_not("leave"):
+            self.say(reason, "warning")
+            return
+        self.post_message(self.Leave())
+
+    def on_unmount(self) -> None:
+        """Nobody looks any more: a recording need not be read on."""
+        if self._terminal is not None:
+            self._terminal.name_window("")
+        if isinstance(self.run_, RecordedRun):
+            self.run_.close()
+            self.feed.leave()
 
     def action_resume(self) -> None:
         if reason := self.why_not("resume"):

@@ -17,6 +17,7 @@ from textual.widgets import Input, Label, Select, Static
 from tui_trainer import outlook
 from tui_trainer.errors import SettingsError
 from tui_trainer.run import turn
+from tui_trainer.run.folder import RunFolder
 from tui_trainer.schedule import lr_factor
 from tui_trainer.settings import (
     CONFIG_NAME,
@@ -32,10 +33,12 @@ from tui_trainer.settings import (
     is_simple,
     is_switch,
     to_toml,
+    why_fixed,
 )
 from tui_trainer.sources import Resolved, Source, check, preset, read_toml, resolve
 from tui_trainer.text import clean
 from tui_trainer.ui.dialogs import AskPath, Help
+from tui_trainer.ui.runs_screen import RunsScreen
 from tui_trainer.ui.widgets.charts import Curve, plot
 from tui_trainer.ui.widgets.keys import KeyLine
 from tui_trainer.ui.widgets.panel import MUTED
@@ -44,6 +47,14 @@ from tui_trainer.ui.widgets.panel import MUTED
 def command_line(settings: Settings) -> str:
     """The same run from a script."""
     return shlex.join(["tui-trainer", "--no-ui", *flags(settings)])
+
+
+class Fixed(Static, can_focus=True):
+    """A value that cannot be changed; it can be gone to, to read why."""
+
+    def __init__(self, value: str) -> None:
+        super().__init__(Content.styled(clean(value, 200) or "none", MUTED), classes="fixed")
+        self.value = value
 
 
 class Field(Horizontal):
@@ -63,15 +74,20 @@ class Field(Horizontal):
             super().__init__()
             self.field = field
 
-    def __init__(self, setting: str, value: object) -> None:
+    def __init__(self, setting: str, value: object, fixed: str = "") -> None:
+        """`fixed` says why it cannot be changed, when it cannot."""
         super().__init__(classes="field", id=f"field-{setting}")
-        self.setting = setting
+        self.setting, self.fixed = setting, fixed
         self.start_text = as_text(value)
         self.problem: str | None = None
+        self.on_the_way = False
+        """True when a run is carried on: what is changed then is what is not as it was."""
         self.entry = self._make_entry()
         """The widget that holds the value."""
 
-    def _make_entry(self) -> "Input | Select[str]":
+    def _make_entry(self) -> "Input | Select[str] | Fixed":
+        if self.fixed:
+            return Fixed(self.start_text)
         if words := ("off", "on") if is_switch(self.setting) else choices_of(self.setting):
             return Select([(w, w) for w in words], value=self.start_text, allow_blank=False, compact=True)
         return Input(self.start_text, placeholder="drawn" if self.setting == "seed" else "", compact=True)
@@ -87,13 +103,15 @@ class Field(Horizontal):
 
     def set_text(self, text: str) -> None:
         """Change the value from outside: a preset, a file."""
-        self.entry.value = text
+        if not self.fixed:
+            self.entry.value = text
 
     def judge(self) -> Any:
         """The value in its own type; `problem` says what is wrong with it."""
         value, self.problem = check(self.setting, self.text, text=True)
         self.set_class(self.problem is not None, "-wrong")
-        self.set_class(self.text != as_text(FIELDS[self.setting].default), "-changed")
+        usual = self.start_text if self.on_the_way else as_text(FIELDS[self.setting].default)
+        self.set_class(self.text != usual, "-changed")
         return value
 
     @on(Input.Changed)
@@ -147,7 +165,8 @@ class SettingsScreen(Screen[None]):
     BINDINGS = [
         Binding("ctrl+r", "start", "Run", tooltip="Start training with these settings.", id="start", priority=True),
         Binding("f2", "all_settings", "All settings", tooltip="Show every setting, or the ten that matter.", id="all"),
-        Binding("f3", "copy", "Copy command", tooltip="Copy the command line of this run to the clipboard.", id="copy"),
+        Binding("f3", "copy", "Copy", tooltip="Copy the command line of this run to the clipboard.", id="copy"),
+        Binding("f4", "runs", "Runs", tooltip="The runs that there are; this form stays as it is.", id="runs"),
         Binding("ctrl+s", "save", "Save", tooltip="Save these settings as a TOML file.", id="save"),
         Binding("ctrl+o", "open", "Open", tooltip="Load settings from a TOML file, a run's run.toml too.", id="open"),
         Binding("f1", "help", "Help", tooltip="All keys of this screen.", id="help"),
@@ -155,7 +174,18 @@ class SettingsScreen(Screen[None]):
         Binding("tab", "app.focus_next", "Next field", tooltip="Go to the next field; enter does too.", show=False),
         Binding("down", "app.focus_next", "Down", show=False),
         Binding("up", "app.focus_previous", "Up", show=False),
+        Binding("escape", "back", "Back", tooltip="Back to the runs, when you came from there.", show=False),
     ]
+
+    class Runs(Message):
+        """The user wants to see the runs."""
+
+    class CarryOn(Message):
+        """The user wants a run to go on with these values as typed, by name."""
+
+        def __init__(self, folder: RunFolder, typed: dict[str, str]) -> None:
+            super().__init__()
+            self.folder, self.typed = folder, typed
 
     class Start(Message):
         """The user wants this run."""
@@ -164,9 +194,13 @@ class SettingsScreen(Screen[None]):
             super().__init__()
             self.settings = settings
 
-    def __init__(self, resolved: Resolved, preset_name: str | None = None) -> None:
+    def __init__(self, resolved: Resolved, preset_name: str | None = None, *, carries: RunFolder | None = None) -> None:
+        """`carries` is the run that is to go on with the settings of the form; else a new one will be started."""
         super().__init__()
         self._given = resolved.settings
+        self._carries = carries
+        if carries:
+            self.AUTO_FOCUS = "#field-lr Input"  # type: ignore[misc]  # the first that can be changed
         self._preset = preset_name
         self._all = False
         self._focused: Field | None = None
@@ -175,7 +209,8 @@ class SettingsScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         yield Static(Content("tui-trainer needs a terminal of 60 x 15 or more"), id="too-small")
         with Horizontal(id="top"):
-            yield Label("New run", id="title")
+            title = f"Carry on {clean(self._carries.path.name, 80)}" if self._carries else "New run"
+            yield Label(Content(title), id="title")
             yield Label("preset ", id="preset-label")
             yield Select(
                 [(n, n) for n in PRESETS], prompt="none", value=self._preset or Select.NULL, id="preset", compact=True
@@ -187,7 +222,8 @@ class SettingsScreen(Screen[None]):
                         box.border_title = group
                         for name in FIELDS:
                             if group_of(name) == group:
-                                yield Field(name, getattr(self._given, name))
+                                fixed = why_fixed(name) if self._carries else ""
+                                yield Field(name, getattr(self._given, name), fixed)
             with Vertical(id="side"):
                 with Vertical(classes="group") as box:
                     box.border_title = "this run"
@@ -200,6 +236,10 @@ class SettingsScreen(Screen[None]):
 
     def on_mount(self) -> None:
         self._fields = {field.setting: field for field in self.query(Field)}
+        if self._carries:
+            self.add_class("-carries")
+            for field in self._fields.values():
+                field.on_the_way = True
         self._show_fields()
         self._judge()
 
@@ -214,6 +254,22 @@ class SettingsScreen(Screen[None]):
         named = self._given.model_fields_set
         texts = {n: f.text for n, f in self._fields.items() if n in named or f.text != as_text(FIELDS[n].default)}
         return resolve([Source("the form", texts, text=True)]).settings
+
+    @property
+    def typed(self) -> dict[str, str]:
+        """The values that are not what they were, as typed."""
+        return {n: f.text for n, f in self._fields.items() if f.text != f.start_text}
+
+    def command(self) -> str:
+        """The same from a script.
+
+        Raises:
+            SettingsError: every problem on the form.
+        """
+        if self._carries is None:
+            return command_line(self.settings())
+        words = flags(self.settings(), was=self._given)
+        return shlex.join(["tui-trainer", "resume", clean(self._carries.path.name), "--no-ui", *words])
 
     def _judge(self) -> list[str]:
         """Check all fields, alone and together, and show what the run will be or what is in its way."""
@@ -271,7 +327,7 @@ class SettingsScreen(Screen[None]):
         self.query_one(RateCurve).draw(settings, future.steps_per_epoch)
         lines = [Content(line) for line in (future.short() if self.has_class("-narrow") else future.lines())]
         panel.update(Content("\n").join(lines))
-        words = command_line(settings)
+        words = self.command()
         same.update(Content.assemble(("\nthe same from a script (f3 copies)\n", MUTED), (words, "$primary")))
 
     def _show_help(self) -> None:
@@ -285,9 +341,14 @@ class SettingsScreen(Screen[None]):
         parts: list[tuple[str, str]] = [(str(info.description), "")]
         if field.problem:
             parts.insert(0, (f"{clean(field.problem, 300)}\n", "bold $text-error"))
+        if field.fixed:
+            why = f"\nCannot change when a run is carried on: {field.fixed}."
+            self.query_one("#help-text", Static).update(Content.assemble(*parts, (why, "$text-warning")))
+            return
         if words:
             parts.append((f"\n{' · '.join(words)}", MUTED))
-        parts.append((f"\ndefault {as_text(info.default) or 'none'}", MUTED))
+        was = f"was {field.start_text or 'none'} · " if self._carries else ""
+        parts.append((f"\n{was}default {as_text(info.default) or 'none'}", MUTED))
         self.query_one("#help-text", Static).update(Content.assemble(*parts))
 
     @on(Field.Entered)
@@ -305,7 +366,10 @@ class SettingsScreen(Screen[None]):
             wrong.entry.focus()
             self.say(problems[0], "error")
             return
-        self.post_message(self.Start(self.settings()))
+        if self._carries is None:
+            self.post_message(self.Start(self.settings()))
+        else:
+            self.post_message(self.CarryOn(self._carries, self.typed))
 
     def action_all_settings(self) -> None:
         self._all = not self._all
@@ -317,11 +381,20 @@ class SettingsScreen(Screen[None]):
     def label_of(self, binding: Binding) -> str:
         if binding.action == "all_settings" and self._all:
             return "Simple settings"
+        if binding.action == "start" and self._carries:
+            return "Carry on"
         return binding.description
+
+    def action_runs(self) -> None:
+        self.post_message(self.Runs())
+
+    def action_back(self) -> None:
+        if any(isinstance(screen, RunsScreen) for screen in self.app.screen_stack):
+            self.post_message(self.Runs())
 
     def action_copy(self) -> None:
         try:
-            words = command_line(self.settings())
+            words = self.command()
         except SettingsError:
             self.say("There is no command line yet: mend the settings in red first.", "warning")
             return
@@ -357,7 +430,9 @@ class SettingsScreen(Screen[None]):
                 self.say(error.problems[0] + more, "error")
                 return
             self.fill(source.values)
-            self.say(f"Loaded {len(source.values)} settings from {path}.")
+            kept = sum(bool(self._fields[str(name)].fixed) for name in source.values)
+            more = f"; {kept} of them cannot change any more" if kept else ""
+            self.say(f"Loaded {len(source.values)} settings from {path}{more}.")
 
         self.app.push_screen(AskPath("Load settings from", CONFIG_NAME), load)
 

@@ -13,18 +13,30 @@ from tui_trainer.text import clean, fixed, percent
 from tui_trainer.ui.widgets.panel import MUTED, Panel, to_come
 
 _STYLED = re.compile(r"\x1b\[38;5;(\d+)m([^\x1b]*)|\x1b\[0m|([^\x1b]+)")
-_STYLES = {1: "$primary", 2: "$secondary"}
+STYLES = {
+    1: "$primary",
+    2: "$secondary",
+    3: "$warning",
+    4: "$success",
+    5: "$foreground",
+    6: "$error",
+    7: "$warning-darken-2",
+    8: "$foreground 50%",
+}
+"""The colours of curves by number: one is for training, two for validation, all eight for runs side by side."""
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Points of one line; `style` 1 is training, 2 validation."""
+    """Points of one line in one of the `STYLES`."""
 
     xs: Sequence[float]
     ys: Sequence[float]
     style: int
     points: bool = False
     """Marks in place of a line, to lie on top of one."""
+    mark: str = "●"
+    """What they look like: one character."""
 
 
 def bucketed(series: Series, columns: int) -> tuple[list[float], list[float]]:
@@ -68,7 +80,7 @@ def plot(
     plotext.ylim(low, high)
     for curve in curves:
         if curve.points:
-            plotext.scatter(curve.xs, curve.ys, marker="●", color=curve.style)
+            plotext.scatter(curve.xs, curve.ys, marker=curve.mark, color=curve.style)
         else:
             plotext.plot(curve.xs, curve.ys, marker="braille", color=curve.style)
     rows = max(2, min(6, (height - 1) // 3 + 1))
@@ -81,7 +93,7 @@ def plot(
 def logarithmic(curve: Curve) -> Curve:
     """The curve of the logarithms, of the points that have one."""
     kept = [(x, math.log(y)) for x, y in zip(curve.xs, curve.ys, strict=True) if y > 0]
-    return Curve([x for x, _ in kept], [y for _, y in kept], curve.style, curve.points)
+    return Curve([x for x, _ in kept], [y for _, y in kept], curve.style, curve.points, curve.mark)
 
 
 def axis_number(value: float) -> str:
@@ -100,7 +112,7 @@ def styled(text: str) -> Content:
     parts: list[tuple[str, str]] = []
     for match in _STYLED.finditer(text.rstrip("\n")):
         if match[2]:
-            parts.append((match[2], _STYLES.get(int(match[1]), "")))
+            parts.append((match[2], STYLES.get(int(match[1]), "")))
         elif match[3]:
             parts.append((match[3], MUTED))
     return Content.assemble(*parts)
