@@ -111,7 +111,7 @@ def test_nothing_to_show_is_said_on_stderr(capsys: pytest.CaptureFixture[str]) -
 
 def test_a_live_run_is_live(capsys: pytest.CaptureFixture[str]) -> None:
     path = make("it", "finished", share=0.5)
-    with RunFolder(path).lock():
+    with RunFolder(path).lock.hold():
         assert " training " in program(capsys, "runs", "state:live")[1]
     assert " lost " in program(capsys, "runs")[1]
 

@@ -96,7 +96,7 @@ def held(folder: Path):  # type: ignore[no-untyped-def]
     from tui_trainer.run.folder import RunFolder
 
     folder.chmod(0o700)
-    return RunFolder(folder).lock()
+    return RunFolder(folder).lock.hold()
 
 
 def test_plain_lines_call_a_terminal_and_nothing_else(tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ def test_a_held_run_is_what_it_is_doing() -> None:
     for state, events in cases.items():
         path = make(state, *events)
         path.chmod(0o700)
-        with RunFolder(path).lock():
+        with RunFolder(path).lock.hold():
             summary = seen(path)
             assert summary.state == state and summary.is_live and state in LIVE
         assert seen(path).state == "lost"
@@ -171,7 +171,7 @@ def test_a_run_that_is_carried_on_and_not_yet_ready_is_preparing() -> None:
     path = make("it", started(), trained(3), ended("stopped"), Preparing(what="torch"))
     path.chmod(0o700)
     assert seen(path).state == "stopped"
-    with RunFolder(path).lock():
+    with RunFolder(path).lock.hold():
         make("it", started(), trained(3), ended("stopped"), Preparing(what="torch"), Preparing(what="data"))
         assert seen(path).state == "preparing"
 

@@ -215,7 +215,7 @@ async def test_a_new_run_appears_and_the_chosen_one_stays_chosen() -> None:
 
 async def test_a_run_that_a_process_holds_is_live_until_it_lets_go() -> None:
     path = make("it", "finished", share=0.5)
-    with RunFolder(path).lock():
+    with RunFolder(path).lock.hold():
         async with opened() as shown:
             assert "● training" in shown.text and "1 live" in shown.text
             for key, words in (("r", "under way"), ("e", "under way"), ("d", "stop it first")):
@@ -260,7 +260,7 @@ async def test_enter_opens_a_run_and_escape_returns_to_it_in_the_list() -> None:
 
 async def test_leaving_a_recording_that_grows_ends_its_reading() -> None:
     path = make("it", "finished", share=0.5)
-    with RunFolder(path).lock():
+    with RunFolder(path).lock.hold():
         async with opened() as shown:
             await shown.press("enter")
             screen: Any = shown.app.screen
@@ -402,7 +402,7 @@ async def test_a_run_that_was_taken_meanwhile_is_not_carried_on() -> None:
     path = make("it", "finished", share=0.5)
     async with opened() as shown:
         await shown.press("e")
-        with RunFolder(path).lock():
+        with RunFolder(path).lock.hold():
             await shown.press("ctrl+r")
             assert "is held by" in shown.notes[-1] and isinstance(shown.app.screen, SettingsScreen)
 
