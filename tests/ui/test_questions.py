@@ -132,8 +132,9 @@ async def test_beneath_an_open_question_the_run_is_painted_when_it_changes_and_t
 
         monkeypatch.setattr(Screen, "_compositor_refresh", count)
         shown.screen.feed._deliver([Warned(text="seen beneath the question")])
-        await shown.pilot.pause(0.2)
+        await shown.settle()
         assert "seen beneath" in shown.text and painted
+        await shown.pilot.pause(0.2)
         painted = 0
         await shown.pilot.pause(1.0)  # it would be painted some ten times
         assert painted == 0
