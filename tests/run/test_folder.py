@@ -115,7 +115,8 @@ def test_run_toml_tells_where_the_run_came_from_and_every_setting() -> None:
 
     table = tomllib.loads(folder.manifest.read_text())
     origin = table.pop("provenance")
-    assert table == to_plain(Settings(seed=1)) and set(table) == set(Settings.model_fields) - {"name", "after", "notify_url"}
+    unset = {"name", "after", "notify_url"}
+    assert table == to_plain(Settings(seed=1)) and set(table) == set(Settings.model_fields) - unset
     assert (origin["pid"], origin["torch"].split("+")[0].count(".")) == (os.getpid(), 2)
     assert {"tui_trainer", "torchvision", "python", "platform", "host", "argv", "started"} <= set(origin)
     assert "git_commit" not in origin, "this folder is in no repository"

@@ -11,7 +11,9 @@ import pytest
 from tests.run.examples import ended, epoch_ended, evaluated, folded, saved, started, trained
 from tui_trainer.notices import sequence
 from tui_trainer.run.events import Event, LearningRateChanged, RunEnded, RunPaused, RunResumed, Warned
+from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.notify import Post, lost, sentence
+from tui_trainer.run.resume import Resume, carry
 from tui_trainer.run.runs import LocalRun
 from tui_trainer.run.state import RunState
 from tui_trainer.settings import Settings
@@ -314,3 +316,21 @@ def test_a_failure_of_the_last_message_is_in_the_log(monkeypatch: pytest.MonkeyP
         events = list(run.events())
     assert isinstance(events[-1], RunEnded)
     assert run.folder is not None and "did not reach" in run.folder.log.read_text()
+
+
+# --- a run that is carried on ---
+
+
+def test_a_run_that_is_carried_on_calls_where_it_did_and_a_password_comes_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = RunFolder.create(Settings(name="it"))
+    folder.write_manifest(Settings(notify_url="https://me:secret@ntfy.sh/topic"), {})
+    folder.journal.touch()
+    (folder.checkpoints / "last.pt").touch()
+    carried = carry(folder, {}, Resume())
+    assert (carried.settings.notify_url, carried.changed) == ("https://ntfy.sh/topic", ())
+    monkeypatch.setenv("TUI_TRAINER_NOTIFY_URL", "https://me:secret@ntfy.sh/topic")
+    carried = carry(folder, {}, Resume())
+    assert (carried.settings.notify_url, carried.changed) == ("https://me:secret@ntfy.sh/topic", ())  # nothing to agree
+    assert carry(folder, {"notify_url": ""}, Resume()).settings.notify_url is None

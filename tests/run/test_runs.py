@@ -16,6 +16,7 @@ from tests.pty.terminal import until
 from tests.run.examples import ended, evaluated, folded, saved, started, trained
 from tui_trainer.errors import DataError, FolderError
 from tui_trainer.run import commands
+from tui_trainer.run.background import Orders
 from tui_trainer.run.events import (
     BatchTrained,
     CheckpointSaved,
@@ -326,3 +327,12 @@ print(json.dumps(sorted(sys.modules)))
     assert "tui_trainer.run.journal" in loaded
     heavy = {"torch", "torchvision", "numpy", "textual", "rich", "plotext", "tui_trainer.training", "tui_trainer.ui"}
     assert not loaded & heavy
+
+
+def test_what_the_process_in_the_background_is_told_holds_all_that_was_named(tiny: Settings) -> None:
+    settings = tiny.model_copy(update={"notify_url": "https://me:secret@ntfy.sh/x", "lr": 0.5, "max_time": 90.0})
+    folder = RunFolder.create(settings)
+    orders = Orders.from_json(Orders.of(folder, 7, settings, paused=True).to_json())
+    assert Settings(**orders.settings) == settings and (orders.lock, orders.paused) == (7, True)
+    assert Path(orders.folder) == folder.path.absolute()
+    assert set(Settings(**orders.settings).model_fields_set) == settings.model_fields_set | {"notify_url"}

@@ -4,11 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from textual.screen import Screen
 
 from tests import replay
 from tests.ui.conftest import Show, Shown
 from tui_trainer.run import commands
 from tui_trainer.run.commands import Command
+from tui_trainer.run.events import Warned
 from tui_trainer.run.runs import LocalRun, RecordedRun
 from tui_trainer.settings import Settings
 from tui_trainer.sources import resolve
@@ -101,3 +103,38 @@ async def until(pilot: Any, true: Callable[[], bool]) -> None:
             return
         await pilot.pause(0.02)
     raise AssertionError("waited in vain")
+
+
+@pytest.mark.parametrize("opened", ["s", "q", "question_mark", "l", "i"])
+async def test_two_quick_keys_close_a_question_and_not_the_screen_beneath_it(opened: str, show_run: Show) -> None:
+    async with show_run(replay.training()) as shown:
+        await shown.press(opened)
+        question = shown.app.screen
+        assert question is not shown.screen
+        for _ in range(2):
+            question.dismiss(None)
+        await shown.settle()
+        assert shown.app.screen is shown.screen
+
+
+async def test_beneath_an_open_question_the_run_is_painted_when_it_changes_and_then_no_more(
+    show_run: Show, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with show_run(replay.training()) as shown:
+        await shown.press("s")
+        painted = 0
+        paint = Screen._compositor_refresh
+
+        def count(screen: Screen[object]) -> None:
+            nonlocal painted
+            painted += screen is shown.screen
+            paint(screen)
+
+        monkeypatch.setattr(Screen, "_compositor_refresh", count)
+        shown.screen.feed._deliver([Warned(text="seen beneath the question")])
+        await shown.settle()
+        assert "seen beneath" in shown.text and painted
+        await shown.pilot.pause(0.2)
+        painted = 0
+        await shown.pilot.pause(1.0)  # it would be painted some ten times
+        assert painted == 0

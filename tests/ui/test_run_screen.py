@@ -350,3 +350,15 @@ async def test_the_newest_event_is_in_sight(show_run: Show) -> None:
     async with show_run([*replay.training(), Warned(text="the newest of all")], (120, 40)) as shown:
         assert shown.screen.query_one(EventLog).display
         assert "the newest of all" in shown.text
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120, 200])
+async def test_a_slow_link_is_said_in_the_line_of_figures_and_pushes_nothing_off_it(
+    columns: int, show_run: Show
+) -> None:
+    async with show_run(replay.training(), (columns, 40)) as shown:
+        assert "slow link" not in shown.text
+        shown.screen._slow = 0.84
+        await shown.settle()
+        line = shown.text.splitlines()[2]
+        assert line.endswith("slow link 0.8 s") and "lr 0.00" in line and len(line) <= columns

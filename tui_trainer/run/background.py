@@ -40,6 +40,7 @@ class Orders:
         parked: bool = False,
     ) -> "Orders":
         named = settings.model_dump(mode="json", include=settings.model_fields_set)
+        named["notify_url"] = settings.notify_url  # whole: what is dumped otherwise may be seen by others
         path = os.fspath(folder.path.absolute())
         return cls(path, lock, named, bool(carried and carried.how.allow_data_change), paused, parked)
 

@@ -4,11 +4,11 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
 from tui_trainer.run.events import RunStarted
 from tui_trainer.run.resume import batches_of, rates, told
+from tui_trainer.ui.dialogs import Dialog
 from tui_trainer.ui.widgets.charts import Curve, plot
 from tui_trainer.ui.widgets.panel import MUTED
 
@@ -16,7 +16,7 @@ POINTS = 160
 """Of the curve: two to a column."""
 
 
-class Agree(ModalScreen[bool]):
+class Agree(Dialog[bool]):
     """True when the run should take its first step like this."""
 
     VERTICAL_BREAKPOINTS = [(0, "-low"), (28, "-tall")]

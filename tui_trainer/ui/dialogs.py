@@ -5,10 +5,11 @@ from typing import Any
 
 from textual import events, on
 from textual.app import ComposeResult
+from textual.await_complete import AwaitComplete
 from textual.binding import Binding
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen, Screen
+from textual.screen import ModalScreen, Screen, ScreenResultType
 from textual.widgets import Button, Input, Static
 
 from tui_trainer.text import clean, clean_lines, number
@@ -16,7 +17,14 @@ from tui_trainer.ui.widgets.keys import bindings_of, key_name
 from tui_trainer.ui.widgets.panel import MUTED
 
 
-class Ask(ModalScreen[str | None]):
+class Dialog(ModalScreen[ScreenResultType]):
+    """A screen on top of another that closes once: of two quick keys the second must not close what is beneath it."""
+
+    def dismiss(self, result: ScreenResultType | None = None) -> AwaitComplete:
+        return super().dismiss(result) if self.is_active else AwaitComplete()
+
+
+class Ask(Dialog[str | None]):
     """A question with a button for each answer; the first is chosen with enter, escape calls it off."""
 
     BINDINGS = [
@@ -51,7 +59,7 @@ class Ask(ModalScreen[str | None]):
         self.dismiss(None)
 
 
-class AskNumber(ModalScreen[float | None]):
+class AskNumber(Dialog[float | None]):
     """Asks for a learning rate above 0 and says at once when what is typed is none."""
 
     BINDINGS = [Binding("escape", "cancel", "Cancel")]
@@ -90,7 +98,7 @@ def _problem(text: str) -> str | None:
     return None if 0 < value <= 1e6 and math.isfinite(value) else f"must be above 0 and finite, found {clean(text, 30)}"
 
 
-class AskPath(ModalScreen[str | None]):
+class AskPath(Dialog[str | None]):
     """Asks for the path of a settings file."""
 
     BINDINGS = [Binding("escape", "cancel", "Cancel")]
@@ -112,7 +120,7 @@ class AskPath(ModalScreen[str | None]):
         self.dismiss(None)
 
 
-class Help(ModalScreen[None]):
+class Help(Dialog[None]):
     """Every key of a screen and what it does, made from its bindings."""
 
     BINDINGS = [Binding("escape,q,enter,question_mark,f1", "close", "Close")]
@@ -138,7 +146,7 @@ class Help(ModalScreen[None]):
         self.dismiss(None)
 
 
-class Outline(ModalScreen[None]):
+class Outline(Dialog[None]):
     """The layers of the model: torch.nn name, output shape, parameters."""
 
     BINDINGS = [Binding("escape,q,enter,i", "close", "Close")]

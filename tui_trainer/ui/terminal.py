@@ -91,7 +91,9 @@ class Driver(LinuxDriver):
         self._listens = False
         """Answers are heard."""
         self._title = ""
-        """The name that the window has from here; empty while it has its own."""
+        """The name that the window should have from here; empty for its own."""
+        self._renamed = False
+        """It does not have its own."""
 
     def terminal_lost(self) -> None:
         """May be called from any thread and from a signal handler: only flags are set."""
@@ -106,8 +108,8 @@ class Driver(LinuxDriver):
             self._leaving = False
             super().start_application_mode()  # type: ignore[no-untyped-call]
             self._listens = True
-            title, self._title = self._title, ""
-            self.name_window(title)
+            if self._title:
+                self._rename(self._title)
 
     def stop_application_mode(self) -> None:
         """Give the terminal back. Frames that still wait are of no use: what puts it back comes first."""
@@ -117,8 +119,7 @@ class Driver(LinuxDriver):
             with suppress(queue.Empty):
                 while True:
                     self._writer_thread._queue.get_nowait()
-        if self._title:
-            self.write(POP_TITLE)
+        self._rename("")
         super().stop_application_mode()
 
     def disable_input(self) -> None:
@@ -211,13 +212,17 @@ class Driver(LinuxDriver):
 
     def name_window(self, title: str) -> None:
         """Call the window `title`, which holds no control characters; by its own name again when that is empty."""
-        if title == self._title or self._writer_thread is None or self.behind:
-            return
-        if not self._leaving:  # else it has been given back already
-            if not self._title:
-                self.write(PUSH_TITLE)
-            self.write(f"\x1b]2;{title}\a" if title else POP_TITLE)
-        self._title = title
+        if title != self._title and not self.behind:
+            self._title = title
+            if not self._leaving:  # else it has its own again already
+                self._rename(title)
+
+    def _rename(self, title: str) -> None:
+        was, self._renamed = self._renamed, bool(title)  # first: a signal may come in between and put all back
+        if title:
+            self.write(f"{'' if was else PUSH_TITLE}\x1b]2;{title}\a")
+        elif was:
+            self.write(POP_TITLE)
 
     def caught_up(self) -> bool:
         """True once after frames were dropped and the terminal reads again: then all must be painted anew."""
