@@ -20,6 +20,7 @@ from tests.ui import folders
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.sources import resolve
 from tui_trainer.ui.app import TrainerApp
+from tui_trainer.ui.replay_screen import ReplayScreen
 from tui_trainer.ui.run_screen import RunScreen
 from tui_trainer.ui.widgets import header, run_details, run_table, tables
 
@@ -28,6 +29,8 @@ SIZES = {"80x24": (80, 24), "120x40": (120, 40), "200x60": (200, 60)}
 RUNS = {
     "training": replay.training,
     "paused": replay.paused,
+    "parked": replay.parked,
+    "attach": replay.attached,
     "finished": lambda: replay.events("finished"),
     "failed": lambda: replay.events("failed"),
     "resume": replay.carried_on,
@@ -49,13 +52,14 @@ async def settle(pilot: Pilot[None]) -> None:
 async def draw(name: str, size: tuple[int, int], keys: list[str], theme: str | None = None) -> None:
     """One picture: the form when `name` begins so, the runs or some side by side, else a recorded run; then `keys`."""
     compared = [RunFolder(path) for path in sorted(Path("runs").iterdir())[:4]] if name.startswith("compare") else None
-    app = TrainerApp(resolve([]), runs=name.startswith("runs"), compared=compared)
+    played = ReplayScreen(RunFolder(Path("runs") / folders.LONG), 0.1) if name.startswith("replay") else None
+    app = TrainerApp(resolve([]), runs=name.startswith("runs"), compared=compared, replay=played)
     run = None
     async with app.run_test(size=size) as pilot:
         if theme:
             app.theme = theme
         base = name.split("-")[0]
-        if base in ("runs", "compare"):
+        if base in ("runs", "compare", "replay"):
             stop_clocks(folders.NOW)
         elif base != "form":
             events = RUNS[base]()
@@ -88,12 +92,13 @@ async def main() -> None:
     jobs = {f"{name}-{label}": (size, []) for name in ["form", *RUNS] for label, size in SIZES.items()}
     for label, size in SIZES.items():
         jobs |= {f"runs-{label}": (size, ["down"]), f"compare-{label}": (size, ["m"])}
+        jobs[f"replay-{label}"] = (size, ["space", *["right"] * 27])
     jobs |= {"form-all-120x40": ((120, 40), ["f2"]), "training-zoom-120x40": ((120, 40), ["z"])}
     jobs |= {"training-confusion-80x24": ((80, 24), ["3"]), "training-help-120x40": ((120, 40), ["question_mark"])}
     themes = {"training-light-120x40": "cockpit-light", "training-colour-blind-120x40": "cockpit-colour-blind"}
     jobs |= {name: ((120, 40), []) for name in themes}
     for name, (size, keys) in jobs.items():
-        os.chdir(runs if name.startswith(("runs", "compare")) else here)
+        os.chdir(runs if name.startswith(("runs", "compare", "replay")) else here)
         if len(sys.argv) == 1 or any(wanted in name for wanted in sys.argv[1:]):
             await draw(name, size, keys, themes.get(name))
 

@@ -6,7 +6,16 @@ from pathlib import Path
 
 from tui_trainer.run import journal
 from tui_trainer.run.commands import Command, Inbox, Stop
-from tui_trainer.run.events import Evaluated, Event, Preparing, RunPaused, RunStarted
+from tui_trainer.run.events import (
+    BatchTrained,
+    EpochEnded,
+    Evaluated,
+    Event,
+    Preparing,
+    RunHandedOver,
+    RunPaused,
+    RunStarted,
+)
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.leaving import Stay
 from tui_trainer.run.state import RunState
@@ -78,6 +87,28 @@ def carried_on() -> list[Event]:
         best_accuracy=0.83,
     )
     return [*events, Preparing(what="checkpoint", at=last + 1), again, RunPaused(at=last + 1)]
+
+
+def attached() -> list[Event]:
+    """A run that was handed over to the background, and that a viewer in another terminal has paused."""
+    before = until("finished", lambda event: isinstance(event, EpochEnded))
+    after = paused()[len(before) :]
+    (started,) = (event for event in before if isinstance(event, RunStarted))
+    at, step = before[-1].at, next(event.step for event in reversed(before) if isinstance(event, BatchTrained))
+    batches = next(event.batches for event in before if isinstance(event, BatchTrained))
+    again = dataclasses.replace(
+        started,
+        at=at,
+        resumed_from="checkpoints/last.pt",
+        epoch=1,
+        batch=batches,
+        step=step,
+        best_epoch=1,
+        best_loss=next(event.loss for event in before if isinstance(event, Evaluated)),
+        best_accuracy=next(event.accuracy for event in before if isinstance(event, Evaluated)),
+    )
+    last = dataclasses.replace(after[-1], by="viewer on pts/3")
+    return [*before, RunHandedOver(at=at), again, *after[:-1], last]
 
 
 def asking(why: str, text: str) -> list[Event]:

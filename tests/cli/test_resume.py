@@ -291,7 +291,7 @@ def test_a_run_that_waited_for_another_does_not_wait_again_when_it_is_carried_on
     ahead.journal.touch()
     code, _, err = program(capsys, "--no-ui", "--epochs", "1", *TINY, "--after", "ahead")
     assert code == 0 and "warning: ahead was lost; this run begins all the same" in err
-    assert tomllib.loads(Path("runs/a/run.toml").read_text())["after"] == "ahead"
+    assert tomllib.loads(Path("runs/a/run.toml").read_text())["after"] == str(ahead.path.absolute())
     with ahead.lock.hold():
         code, out, err = program(capsys, "resume", "a", "--no-ui", "--epochs", "2")
     assert code == 0 and "waiting" not in out + err

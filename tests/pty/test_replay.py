@@ -16,14 +16,14 @@ def test_a_recorded_run_plays_to_its_end_and_again_without_torch(tmp_path: Path)
     run = tmp_path / "runs" / "finished"
     run.mkdir(parents=True)
     shutil.copy(JOURNALS / "finished.jsonl", run / "events.jsonl")
-    with Program(tmp_path, "replay", "--speed", "50") as program:
-        program.wait_for("▶", "x50", "epoch 3 ended, the best")
+    with Program(tmp_path, "replay", "--speed", "10") as program:
+        program.wait_for("▶", "x10", "epoch 3 ended, the best")
         program.wait_for("■", "end · finished", "✔ finished", "test 91.4 %", "space Again")
         program.press("b", "❚❚", "tested: 91.4 %")
         program.press("space", "end · finished")
         program.press("space", "space Pause")
         program.press("space", "space Play")
-        program.press("-", "x20")
+        program.press("-", "x5")
         if sys.platform == "linux":
             assert not program.has_torch
         program.press("q")

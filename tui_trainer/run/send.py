@@ -5,10 +5,10 @@ import time
 
 from tui_trainer.errors import TrainerError, UsageError
 from tui_trainer.run import commands
-from tui_trainer.run.answers import ANSWERS
+from tui_trainer.run.answers import is_answered
 from tui_trainer.run.commands import Command
 from tui_trainer.run.control import Connection, Refused, own_name
-from tui_trainer.run.events import Event, RunEnded, Warned, to_json
+from tui_trainer.run.events import Event, Warned, to_json
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.journal import follow
 from tui_trainer.run.state import RunState
@@ -51,12 +51,11 @@ def send(folder: RunFolder, command: Command, *, json: bool = False) -> int:
             connection.close()
         if "error" in answer:
             raise TrainerError(f"The run refuses: {clean(answer['error'])}.")
-        _, kinds = ANSWERS[type(command)]
         until = time.monotonic() + PATIENCE
         while isinstance(command, commands.Stop) or time.monotonic() < until:
             held = folder.is_held()
             for event in follow(journal):
-                if isinstance(event, (*kinds, RunEnded)):
+                if is_answered(command, event):
                     _tell(event, state, name, json)
                     return 0
                 state.apply(event)

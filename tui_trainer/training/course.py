@@ -358,9 +358,8 @@ class Course:
             self.why_not_saved = checkpoint.why_not(error, len(packed), path.parent)
             if isinstance(self.inbox.stop, Stop):
                 raise checkpoint.refused(name, self.why_not_saved, self.run_name) from error
-            return Warned(
-                text=f"{name} was not saved ({self.why_not_saved}); training goes on, and the next save tries again"
-            )
+            text = f"{name} was not saved ({self.why_not_saved}); training goes on, and the next save tries again"
+            return Warned(text=text, answers="SaveCheckpoint")
 
         yield self.writer.begin(write, failed)
 

@@ -219,9 +219,9 @@ def ask(course: Course, question: RunPaused) -> Generator[Happening, None, comma
                 return answer
             case commands.HandOver():
                 course.inbox.stop = None
-                yield Warned(text="the run is not handed over before its question is answered")
+                yield Warned(text="the run is not handed over before its question is answered", answers="HandOver")
             case commands.Park():
-                yield Warned(text="the run asks what to do; it can be parked once that is answered")
+                yield Warned(text="the run asks what to do; it can be parked once that is answered", answers="Park")
 
 
 def park_if_told(course: Course, result: Evaluated | None = None) -> None:
@@ -278,7 +278,7 @@ def obey(course: Course, *, waits: bool = True) -> Iterator[Happening]:
             case commands.EndEpoch() if not course.measuring and course.batch < course.batches:
                 course.ends_epoch = True
                 where = f"after batch {course.batch:,} of {course.batches:,}"
-                yield Warned(text=f"epoch {course.epoch} ends early, {where}")
+                yield Warned(text=f"epoch {course.epoch} ends early, {where}", answers="EndEpoch")
             case commands.SetLearningRate(lr=lr):
                 if not course.is_reported():
                     yield course.report()  # the batches so far were trained at the old rate
@@ -301,7 +301,8 @@ def save_to_hand_over(course: Course, command: commands.HandOver) -> Iterator[Ha
     if not course.failed_saves:
         raise Stopped(command)
     course.inbox.stop = None
-    yield Warned(text=f"the run is not handed over: it cannot be saved ({course.why_not_saved})")
+    reason = f"it cannot be saved ({course.why_not_saved})"
+    yield Warned(text=f"the run is not handed over: {reason}", answers="HandOver")
 
 
 def wait_for_room(course: Course) -> Iterator[Happening]:
@@ -525,7 +526,7 @@ def come_back(kept: Kept, inbox: Inbox, folder: Path | None) -> Generator[Happen
                 raise Stopped(command)
             if isinstance(command, commands.HandOver):
                 inbox.stop = None
-                yield Warned(text="the run is not handed over: it could not be saved")
+                yield Warned(text="the run is not handed over: it could not be saved", answers="HandOver")
             elif answer := kept.hear(command):
                 yield answer
         try:

@@ -75,17 +75,18 @@ class Kept:
 
     def hear(self, command: Command) -> Event | None:
         """What is said to a command other than to go on or to end; those that can wait are kept."""
+        kind = type(command).__name__
         match command:
             case commands.SetLearningRate(lr):
                 self.orders.append(command)
-                return Warned(text=f"the run is parked: the rate becomes {number(lr)} when it goes on")
+                return Warned(text=f"the run is parked: the rate becomes {number(lr)} when it goes on", answers=kind)
             case commands.EndEpoch():
                 self.orders.append(command)
-                return Warned(text="the run is parked: the epoch is ended when it goes on")
+                return Warned(text="the run is parked: the epoch is ended when it goes on", answers=kind)
             case commands.Evaluate():
-                return Warned(text="the run is parked: it can be measured when it goes on")
+                return Warned(text="the run is parked: it can be measured when it goes on", answers=kind)
             case commands.SaveCheckpoint() if self.saved:
-                return Warned(text="the run is parked: it was saved then")
+                return Warned(text="the run is parked: it was saved then", answers=kind)
             case commands.SaveCheckpoint():
                 return self.save()
         return None
@@ -105,7 +106,7 @@ class Kept:
             reason = checkpoint.why_not(error, len(self.packed), self._folder)
             if at_last:
                 raise checkpoint.refused("last.pt", reason, self._run_name) from error
-            return Warned(text=f"last.pt was not saved ({reason}); it stays in memory")
+            return Warned(text=f"last.pt was not saved ({reason}); it stays in memory", answers="SaveCheckpoint")
         self._beside |= {"saved": True, "failed_saves": 0}
         return event
 

@@ -14,7 +14,7 @@ from textual.widgets import Static
 from tui_trainer.errors import TrainerError
 from tui_trainer.notices import sequence
 from tui_trainer.run import commands, notify
-from tui_trainer.run.answers import ANSWERS
+from tui_trainer.run.answers import ANSWERS, is_answered
 from tui_trainer.run.commands import Command
 from tui_trainer.run.events import (
     BatchTrained,
@@ -64,10 +64,10 @@ class RunScreen(Screen[None]):
         Binding("c", "checkpoint", "Save", tooltip="Save a checkpoint, checkpoints/last.pt, now.", id="checkpoint"),
         Binding("e", "evaluate", "Evaluate", tooltip="Measure on the validation examples now.", id="evaluate"),
         Binding("l", "learning_rate", "Rate", tooltip="Change the learning rate of the live run.", id="learning_rate"),
-        Binding("z", "zoom", "Zoom", tooltip="Show the chosen panel alone, or all again.", id="zoom"),
-        Binding("question_mark", "help", "Help", tooltip="All keys of this screen.", id="help"),
         Binding("d", "detach", "Detach", tooltip="Leave: the run goes on in the background.", id="detach"),
+        Binding("question_mark", "help", "Help", tooltip="All keys of this screen.", id="help"),
         Binding("q", "quit_run", "Quit", tooltip="Leave: in the background, stop and save, or stay.", id="quit"),
+        Binding("z", "zoom", "Zoom", tooltip="Show the chosen panel alone, or all again.", id="zoom"),
         Binding("m", "confusion_mode", "Counts", tooltip="Confusion table: counts or row percent.", id="confusion"),
         Binding("y", "log_axis", "Log y", tooltip="Loss axis logarithmic or linear.", id="log_axis"),
         Binding("x", "end_epoch", "End epoch", tooltip="Leave out the rest of this epoch and validate.", id="end"),
@@ -221,9 +221,7 @@ class RunScreen(Screen[None]):
         if self._asked is None:
             return False
         self._reports += isinstance(event, BatchTrained)
-        _, answers = ANSWERS[type(self._asked)]
-        stays = isinstance(self._asked, commands.Continue) and isinstance(event, RunPaused) and event.why == "parked"
-        if isinstance(event, (*answers, RunEnded)) or stays or self._reports > 1:
+        if is_answered(self._asked, event) or self._reports > 1:
             self._asked = None
             return True
         return False
