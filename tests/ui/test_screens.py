@@ -12,6 +12,7 @@ RUNS: dict[str, Callable[[], list[Event]]] = {
     "training": replay.training,
     "paused": replay.paused,
     "parked": replay.parked,
+    "attached": replay.attached,
     "waiting": replay.waiting,
     "finished": lambda: replay.events("finished"),
     "out_of_patience": lambda: replay.events("out_of_patience"),
@@ -47,6 +48,20 @@ async def test_a_run_looks_as_it_did(
 ) -> None:
     async with show_run(RUNS[name](), SIZES[size]) as shown:
         same_as_before(f"{name}-{size}", shown.text)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("state", ["silent", "lost"])
+async def test_a_run_of_which_nothing_is_heard_looks_as_it_did(
+    state: str, size: str, show_run: Show, same_as_before: Callable[[str, str], None]
+) -> None:
+    async with show_run(replay.training(), SIZES[size]) as shown:
+        if state == "silent":
+            shown.screen._heard = -42.0  # the clock of the screens stands at 0
+        else:
+            shown.screen.state.lose()
+        await shown.settle()
+        same_as_before(f"{state}-{size}", shown.text)
 
 
 @pytest.mark.parametrize("name", KEYS)

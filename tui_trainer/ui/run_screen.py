@@ -175,7 +175,8 @@ class RunScreen(Screen[None]):
     def fold(self) -> None:
         """Take in what has happened. Only what one waits for is drawn at once; the rest when its time comes."""
         urgent = answered = False
-        for event in self.feed.take():
+        events = self.feed.take()
+        for event in events:
             self.state.apply(event)
             self._dirty = True
             urgent |= isinstance(event, (RunPaused, RunResumed, RunEnded, Warned))
@@ -185,7 +186,8 @@ class RunScreen(Screen[None]):
                 self._stopping = False
             elif isinstance(event, RunHandedOver) and self.run_.trains_here:
                 self.app.exit()
-        self._heard = time.monotonic()
+        late = 0.0 if self.run_.trains_here or not events else max(0.0, time.time() - events[-1].at)
+        self._heard = time.monotonic() - late  # who attaches to a run that hangs is told for how long
         if self._stopping and not self.state.is_over:
             self.state.phase = "stopping"
         if urgent or answered:

@@ -29,6 +29,8 @@ STATUS = {
 }
 """Each state by a word, a sign and a colour, so that none of the three is needed to tell them apart."""
 
+UNUSUAL = 15.0
+"""Seconds without an event after which that is said: a run reports every 2.5 s, or after each batch."""
 SILENCE = 130.0
 """Seconds without an event in which something hangs; by then log.txt has the traces of all threads."""
 
@@ -168,6 +170,8 @@ class Progress(Clocked):
             return clean(state.activity)
         if state.status == "training" and self.age >= SILENCE:
             return f"no step for {self.age:.0f} s; log.txt says where it stands"
+        if state.status == "training" and self.age >= UNUSUAL:
+            return f"silent for {self.age:.0f} s"
         return ""
 
     def _summary(self, state: RunState, width: int) -> Content:
