@@ -43,7 +43,7 @@ from tui_trainer.run.events import (
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.journal import Journal
 from tui_trainer.run.leaving import Stay
-from tui_trainer.run.runs import RecordedRun
+from tui_trainer.run.recorded import RecordedRun
 from tui_trainer.run.state import RunState
 from tui_trainer.settings import Settings
 from tui_trainer.sources import resolve

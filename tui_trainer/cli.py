@@ -105,7 +105,7 @@ def _attach(
 ) -> int:
     """The run screen of a run from its folder, live, finished or crashed; a live one can be steered."""
     from tui_trainer.run import folder
-    from tui_trainer.run.runs import AttachedRun, RecordedRun
+    from tui_trainer.run.recorded import AttachedRun, RecordedRun
 
     found = folder.find(run, where(output_dir))
     need_terminal()

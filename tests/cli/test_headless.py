@@ -17,7 +17,7 @@ from tui_trainer.headless import LinePrinter
 from tui_trainer.run import events
 from tui_trainer.run.events import Event, from_json
 from tui_trainer.run.folder import find
-from tui_trainer.run.runs import RecordedRun
+from tui_trainer.run.recorded import RecordedRun
 from tui_trainer.run.state import RunState
 
 pytestmark = pytest.mark.xdist_group("processes")  # one after another, in one worker

@@ -27,6 +27,7 @@ class Protection:
 
 
 DISK, LOCK, READING = "run/disk.py", "run/lock.py", "training/reading.py"
+CONTROL = "run/control.py"
 STEP, COURSE, SNAPSHOT, LOOP = "training/optim.py", "training/course.py", "training/snapshot.py", "training/loop.py"
 
 PROTECTIONS = {
@@ -57,6 +58,28 @@ PROTECTIONS = {
     "lock": Protection(LOCK, "fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_UN", "tests/run/test_folder.py -k lock"),
     "lock is not for workers": Protection(
         LOCK, "os.register_at_fork(after_in_child=_let_go)", "", "tests/run/test_folder.py -k worker"
+    ),
+    "lock is handed over": Protection(
+        LOCK, "                if not held.given:\n", "                if True:\n", "tests/run/test_folder.py -k handed"
+    ),
+    "socket for its owner": Protection(
+        CONTROL, "os.chmod(new, 0o600)", "os.chmod(new, 0o666)", "tests/run/test_control.py -k owner"
+    ),
+    "user at the other end": Protection(
+        CONTROL, "if uid is not None and uid != os.getuid():", "if False:", "tests/run/test_control.py -k another_user"
+    ),
+    "rubbish is left": Protection(CONTROL, "FAULTS = 10\n", "FAULTS = 10**9\n", "tests/run/test_control.py -k rubbish"),
+    "bounded backlog": Protection(
+        CONTROL, "if self._inbox.waiting >= BACKLOG:", "if False:", "tests/run/test_control.py -k backlog"
+    ),
+    "half a line": Protection(
+        CONTROL, "if client.since and now - client.since > PATIENCE:", "if False:", "tests/run/test_control.py -k half"
+    ),
+    "saved before it is handed over": Protection(
+        LOOP,
+        "    if not course.failed_saves:\n        raise Stopped(command)\n",
+        "    raise Stopped(command)\n",
+        "tests/training/test_features.py -k handed",
     ),
     "foreign folder": Protection(LOCK, "        self._refuse_foreign()\n", "", "tests/run/test_folder.py -k foreign"),
     "loss is looked at": Protection(

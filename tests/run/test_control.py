@@ -17,9 +17,10 @@ import pytest
 
 from tests.faults.scale import many
 from tui_trainer.errors import UsageError
-from tui_trainer.run import commands, control
+from tui_trainer.run import commands, connection, control
 from tui_trainer.run.commands import Command, Inbox, from_json, from_words, to_json
-from tui_trainer.run.control import CLIENTS, FAULTS, LINE, Connection, Control, Refused, socket_path
+from tui_trainer.run.connection import Connection, Refused
+from tui_trainer.run.control import CLIENTS, FAULTS, LINE, Control, socket_path
 
 ALL = [
     commands.Pause(),
@@ -456,7 +457,7 @@ def test_one_client_too_many_is_told(served: Control, folder: Path) -> None:
 
 
 def test_another_version_is_refused_by_its_name(served: Control, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "PROTOCOL", 2)
+    monkeypatch.setattr(connection, "PROTOCOL", 2)
     served._say = lambda client, values: Control._say(served, client, values | {"protocol": 1})  # type: ignore[method-assign]
     with pytest.raises(Refused, match=r"trains with tui-trainer 0\.1\.0, which 0\.1\.0 cannot steer"):
         Connection(folder, "viewer", watches=False)

@@ -368,3 +368,27 @@ def test_where_no_run_ever_was_the_way_to_start_one_is_told() -> None:
     for run in ("last", "alpha"):
         with pytest.raises(UsageError, match=r"runs holds no runs\. Start one with: tui-trainer"):
             find(run, "runs")
+
+
+def test_a_lock_that_is_handed_over_is_held_all_the_time_and_names_its_holder() -> None:
+    folder = RunFolder.create(Settings(name="it"))
+    code = """if True:
+        import sys
+        from pathlib import Path
+        from tui_trainer.run.folder import RunFolder
+        with RunFolder(Path(sys.argv[1])).lock.hold(int(sys.argv[2])):
+            print("mine", flush=True)
+            sys.stdin.readline()
+    """
+    with folder.lock.hold() as held:
+        words = [sys.executable, "-c", code, str(folder.path), str(held.fd)]
+        other = subprocess.Popen(words, pass_fds=[held.fd], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        held.given = True
+        assert other.stdout is not None and other.stdout.readline() == b"mine\n"
+    with other:
+        assert folder.is_held() and folder.lock.pid() == other.pid
+        with pytest.raises(LockedError, match=f"process {other.pid}"), folder.lock.hold():
+            pass
+        assert other.stdin is not None
+        other.stdin.write(b"\n")
+    assert not folder.is_held() and folder.lock.pid() is None

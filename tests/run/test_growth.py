@@ -11,7 +11,7 @@ from tui_trainer.run.events import EpochEnded, Evaluated, Event, Warned, from_js
 from tui_trainer.run.feed import Feed
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.journal import Journal
-from tui_trainer.run.runs import RecordedRun
+from tui_trainer.run.recorded import RecordedRun
 from tui_trainer.run.state import (
     MOST_CHECKPOINTS,
     MOST_EPOCHS,

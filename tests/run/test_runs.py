@@ -29,8 +29,10 @@ from tui_trainer.run.events import (
 )
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.journal import Journal, read
+from tui_trainer.run.pulse import Pulse
+from tui_trainer.run.recorded import RecordedRun
 from tui_trainer.run.resume import own_settings
-from tui_trainer.run.runs import LocalRun, Pulse, RecordedRun
+from tui_trainer.run.runs import LocalRun
 from tui_trainer.run.state import RunState
 from tui_trainer.settings import Settings
 from tui_trainer.sources import read_toml, resolve

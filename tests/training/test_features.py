@@ -1,5 +1,6 @@
 """Each setting and each command does what it says: held against torch's own, or against the same run without it."""
 
+import errno
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from torch.optim import lr_scheduler
 
 from tests.training.plain_loop import NeuralNetwork, Orders, measure, mini, only, plain_loop, prepared, steered
 from tui_trainer.errors import DeviceError, DivergedError, ModelError, TrainerError
-from tui_trainer.run import commands
+from tui_trainer.run import commands, disk
 from tui_trainer.run.commands import Command, Inbox
 from tui_trainer.run.events import (
     BatchTrained,
@@ -21,6 +22,7 @@ from tui_trainer.run.events import (
     Event,
     LearningRateChanged,
     RunEnded,
+    RunHandedOver,
     RunPaused,
     RunResumed,
     RunStarted,
@@ -878,6 +880,33 @@ def test_a_model_that_fails_is_told_with_its_place_and_costs_no_checkpoint(
         list(fit(tiny, Inbox(), tmp_path))
     assert refused.value.exit_code == code and "\x1b" not in str(refused.value)
     assert [load(path)["step"] for path in tmp_path.glob("*.pt")] == ([] if after == 0 else [8, 8])
+
+
+def test_a_run_is_handed_over_saved_at_its_last_step_and_has_not_ended(tiny: Settings, tmp_path: Path) -> None:
+    events = list(steered(tiny, {5: [commands.HandOver()]}, tmp_path))
+    assert isinstance(events[-1], RunHandedOver) and not only(RunEnded, events)
+    assert load(tmp_path / "last.pt")["step"] == 5 == only(CheckpointSaved, events)[-1].step
+
+
+def test_a_run_that_cannot_be_saved_is_not_handed_over(
+    tiny: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    write = disk.write_whole
+    monkeypatch.setattr(disk, "write_whole", full)
+    events = []
+    inbox = Inbox()
+    for event in fit(tiny, inbox, tmp_path):
+        events.append(event)
+        if isinstance(event, BatchTrained) and event.step == 3:
+            inbox.send(commands.HandOver())
+        if isinstance(event, Warned) and event.answers == "HandOver":
+            monkeypatch.setattr(disk, "write_whole", write)
+    (answer,) = (event for event in only(Warned, events) if event.answers == "HandOver")
+    assert "not handed over: it cannot be saved (the disk is full" in answer.text
+    assert events[-1].reason == "finished"
 
 
 def test_auto_takes_the_first_device_there_is() -> None:

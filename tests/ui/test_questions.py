@@ -11,7 +11,8 @@ from tests.ui.conftest import Show, Shown
 from tui_trainer.run import commands
 from tui_trainer.run.commands import Command
 from tui_trainer.run.events import Warned
-from tui_trainer.run.runs import LocalRun, RecordedRun
+from tui_trainer.run.recorded import RecordedRun
+from tui_trainer.run.runs import LocalRun
 from tui_trainer.settings import Settings
 from tui_trainer.sources import resolve
 from tui_trainer.ui.agree import Agree

@@ -1,23 +1,20 @@
-"""A run as a face sees it: events to iterate and commands to send, whether it trains here or is read from disk."""
+"""A run as a face sees it: events to iterate and commands to send; and the one that trains in this process."""
 
 import contextlib
 import copy
-import faulthandler
-import itertools
 import os
 import random
 import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Protocol
 
 from tui_trainer.errors import FolderError, TrainerError
 from tui_trainer.run import background
 from tui_trainer.run.background import Orders
 from tui_trainer.run.commands import Command, HandOver, Inbox
-from tui_trainer.run.control import Connection, Control, Refused, own_name
+from tui_trainer.run.control import Control
 from tui_trainer.run.disk import remove_left_over
 from tui_trainer.run.events import (
     BatchTrained,
@@ -31,10 +28,11 @@ from tui_trainer.run.events import (
     rounded,
 )
 from tui_trainer.run.folder import RunFolder, provenance
-from tui_trainer.run.journal import Journal, follow, read
+from tui_trainer.run.journal import Journal
 from tui_trainer.run.leaving import Stay, stay_of
 from tui_trainer.run.lock import Held
 from tui_trainer.run.notify import Post, sentence
+from tui_trainer.run.pulse import Pulse
 from tui_trainer.run.resume import Carried
 from tui_trainer.run.state import RunState
 from tui_trainer.run.turn import Turn
@@ -281,41 +279,6 @@ def _ended(reason: str, state: RunState, began: float, *, error: str | None = No
     )
 
 
-class Pulse:
-    """Tells others that a run is alive; and when it is not, notes in log.txt where each of its threads stands."""
-
-    SILENCE = 120.0
-    """Seconds without an event after which something hangs, or takes very long."""
-    EVERY = 1.0
-    """Seconds between two beats at most: each starts a thread."""
-
-    def __init__(self, folder: RunFolder) -> None:
-        self._folder, self._log = folder, None
-        self._beaten = 0.0
-        with contextlib.suppress(OSError):
-            self._log = folder.log.open("a")
-        self.beat(resting=False)
-
-    def beat(self, *, resting: bool) -> None:
-        """Something happened; `resting` when nothing will for a while, on purpose."""
-        now = time.monotonic()
-        if now - self._beaten < self.EVERY and not resting:
-            return
-        self._beaten = now
-        self._folder.lock.say_alive()
-        if self._log is None:
-            return
-        if resting:
-            faulthandler.cancel_dump_traceback_later()
-        else:
-            faulthandler.dump_traceback_later(self.SILENCE, file=self._log)
-
-    def stop(self) -> None:
-        faulthandler.cancel_dump_traceback_later()
-        if self._log is not None:
-            self._log.close()
-
-
 def preview(carried: Carried) -> Iterator[Event]:
     """What `carried` would begin with, up to its `RunStarted`, or to the `RunEnded` that says why it cannot.
 
@@ -328,136 +291,3 @@ def preview(carried: Carried) -> Iterator[Event]:
         yield event
         if isinstance(event, RunStarted):
             return
-
-
-class RecordedRun:
-    """A run read from its folder: all that has happened, then, while somebody trains there, what happens next."""
-
-    trains_here = False
-    POLL = 0.25
-    """Seconds between two looks at a journal that may grow."""
-    BUNCH = 5_000
-    """Events given at once at most: folding them takes a few hundredths of a second, in which no key is answered."""
-
-    def __init__(self, folder: RunFolder) -> None:
-        self.folder: RunFolder | None = folder
-        self._path: Path = folder.journal
-        self._closed = False
-        self.caught_up = False
-        """All that had happened by now was given."""
-
-    @property
-    def read_only(self) -> bool:
-        """Nobody listens."""
-        return True
-
-    @property
-    def earlier(self) -> RunState:
-        """Nothing: all of it comes as events."""
-        return RunState()
-
-    @property
-    def stay(self) -> Stay:
-        pid = self.folder.lock.pid() if self.folder else None
-        return stay_of(pid) if pid else Stay()
-
-    def send(self, command: Command) -> None:
-        """Nobody listens."""
-
-    def watched(self, yes: bool) -> None:
-        """It asks nothing."""
-
-    def close(self) -> None:
-        """Make `events` end soon, though the run goes on."""
-        self._closed = True
-
-    def events(self) -> Iterator[Event]:
-        return itertools.chain.from_iterable(self.bunches())
-
-    def bunches(self) -> Iterator[list[Event]]:
-        """The events in lists of what is there by now, so that a screen need not wake for each of a day's events."""
-        assert self.folder is not None
-        with self._path.open("rb") as file:
-            while not self._closed:
-                held = self.folder.is_held()  # asked before reading: what is written until it lets go is then seen
-                found = follow(file)
-                while not self._closed and (bunch := list(itertools.islice(found, self.BUNCH))):
-                    yield bunch
-                self.caught_up = True
-                if not held:
-                    return
-                yield from self._meanwhile()
-                time.sleep(self.POLL)
-
-    def _meanwhile(self) -> Iterator[list[Event]]:
-        """What is done between two looks at the journal."""
-        yield from ()
-
-    def so_far(self) -> list[Event]:
-        """Everything that has happened until now."""
-        return list(read(self._path))
-
-
-class AttachedRun(RecordedRun):
-    """A run that trains in another process: read from its folder, and steered through its control socket."""
-
-    def __init__(self, folder: RunFolder) -> None:
-        super().__init__(folder)
-        self._connection: Connection | None = None
-        self._watches = False
-        self._told = ""
-        """The newest reason why nobody listens."""
-
-    @property
-    def read_only(self) -> bool:
-        """True while there is no connection to the process that trains."""
-        return self._connection is None
-
-    def send(self, command: Command) -> None:
-        if (connection := self._connection) is not None:
-            try:
-                connection.send(command)
-            except OSError:
-                self._hang_up()
-
-    def watched(self, yes: bool) -> None:
-        self._watches = yes
-        if not yes:
-            self._hang_up()
-
-    def close(self) -> None:
-        super().close()
-        self._hang_up()
-
-    def bunches(self) -> Iterator[list[Event]]:
-        try:
-            yield from super().bunches()
-        finally:
-            self._hang_up()
-
-    def _meanwhile(self) -> Iterator[list[Event]]:
-        """Connect as soon as there is somebody, and tell what was refused."""
-        assert self.folder is not None
-        if self._connection is None and not self._closed:
-            try:
-                self._connection = Connection(self.folder.path, own_name("viewer"), watches=self._watches)
-                self._told = ""
-            except Refused as refused:
-                text = str(refused)
-                if text != self._told and "cannot be reached" not in text:
-                    yield [Warned(text=text)]
-                self._told = text
-        if (connection := self._connection) is not None:
-            try:
-                answers = connection.answers()
-            except OSError:
-                self._hang_up()
-                return
-            for answer in answers:
-                if "error" in answer:
-                    yield [Warned(text=f"the run refuses: {clean(answer['error'])}")]
-
-    def _hang_up(self) -> None:
-        if (connection := self._connection) is not None:
-            self._connection = None
-            connection.close()

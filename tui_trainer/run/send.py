@@ -7,7 +7,7 @@ from tui_trainer.errors import TrainerError, UsageError
 from tui_trainer.run import commands
 from tui_trainer.run.answers import is_answered
 from tui_trainer.run.commands import Command
-from tui_trainer.run.control import Connection, Refused, own_name
+from tui_trainer.run.connection import Connection, Refused, own_name
 from tui_trainer.run.events import Event, Warned, to_json
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.journal import follow

@@ -22,8 +22,9 @@ from tui_trainer.run.events import RunEnded
 from tui_trainer.run.feed import Feed
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.listing import holds_runs
+from tui_trainer.run.recorded import AttachedRun, RecordedRun
 from tui_trainer.run.resume import Carried, Resume, carry, own_settings
-from tui_trainer.run.runs import AttachedRun, LocalRun, RecordedRun
+from tui_trainer.run.runs import LocalRun
 from tui_trainer.run.state import RunState
 from tui_trainer.settings import Settings
 from tui_trainer.signals import end_within_grace

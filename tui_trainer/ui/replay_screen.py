@@ -8,7 +8,7 @@ from textual.binding import Binding
 
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.player import Player
-from tui_trainer.run.runs import RecordedRun
+from tui_trainer.run.recorded import RecordedRun
 from tui_trainer.ui.pace import Pace
 from tui_trainer.ui.run_screen import RunScreen
 from tui_trainer.ui.widgets.header import Trouble

@@ -29,8 +29,9 @@ from tui_trainer.run.events import (
 from tui_trainer.run.feed import Feed
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.leaving import in_sentences
+from tui_trainer.run.recorded import RecordedRun
 from tui_trainer.run.resume import Carried, Resume, carry
-from tui_trainer.run.runs import LocalRun, RecordedRun, Run
+from tui_trainer.run.runs import LocalRun, Run
 from tui_trainer.run.state import RunState
 from tui_trainer.text import clean, percent, size
 from tui_trainer.ui import terminal
@@ -74,6 +75,7 @@ class RunScreen(Screen[None]):
         Binding("k", "park", "Park", tooltip="Pause and give the device's memory back, or carry on.", id="park"),
         Binding("n", "new_run", "New run", tooltip="Back to the settings form once the run is over.", id="new_run"),
         Binding("r", "resume", "Resume", tooltip="Carry on from the newest checkpoint, once it is over.", id="resume"),
+        Binding("v", "replay", "Replay", tooltip="Play this run from its beginning, once it is over.", id="replay"),
         Binding("escape", "leave", "Runs", tooltip="To the list of runs; not from one that trains here.", id="leave"),
         Binding("i", "model", "Model", tooltip="The model's layers, shapes and parameters.", id="model", show=False),
         Binding("tab", "next_panel(1)", "Next panel", tooltip="Choose the next panel.", show=False),
@@ -421,6 +423,8 @@ class RunScreen(Screen[None]):
             return "The run is not over: there is nothing to carry on."
         if action == "resume" and self.run_.folder is None:
             return "The run has no folder to carry on in."
+        if action == "replay" and (not self.state.is_over or self.run_.folder is None):
+            return "A run is played again once it is over."
         if action == "leave" and not self.state.is_over and self.run_.trains_here:
             return "The run trains here: stop it first (s)."
         if action == "model" and not self.state.layers:
@@ -432,7 +436,7 @@ class RunScreen(Screen[None]):
         shown = [binding for binding in bindings_of(self) if binding.show]
         if self.state.is_over:
             return sorted(shown, key=lambda binding: self.why_not(binding.action) is not None)
-        idle = ("new_run", "resume", "leave" if self.run_.trains_here else "")
+        idle = ("new_run", "resume", "replay", "leave" if self.run_.trains_here else "")
         return [binding for binding in shown if binding.action not in idle]
 
     def label_of(self, binding: Binding) -> str:
@@ -629,6 +633,13 @@ class RunScreen(Screen[None]):
             self.say(carried.nothing_to_do)
             return
         self.post_message(self.CarryOn(carried))
+
+    def action_replay(self) -> None:
+        if reason := self.why_not("replay"):
+            self.say(reason, "warning")
+            return
+        assert self.run_.folder is not None
+        self.post_message(self.Replay(self.run_.folder))
 
     def action_help(self) -> None:
         self.app.push_screen(Help(self))
