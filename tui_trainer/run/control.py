@@ -113,27 +113,36 @@ class Control:
         self._listener: socket.socket | None = None
         self._inode = 0
         self._ends = threading.Event()
+        self._heard_end, self._says_end = socket.socketpair()
+        for end in (self._heard_end, self._says_end):
+            keep_from_workers(end.fileno(), end.close)
+        self._selector.register(self._heard_end, selectors.EVENT_READ, None)
+        self._thread: threading.Thread | None = None
         if not hasattr(socket, "AF_UNIX"):
             self.problem = "This system has no Unix sockets."
-            return
-        self._thread = threading.Thread(target=self._serve, name="control", daemon=True)
-        if self._listen():
+        elif self._listen():
+            self._thread = threading.Thread(target=self._serve, name="control", daemon=True)
             self._thread.start()
 
     def close(self) -> None:
         """Take the socket away and leave all clients."""
-        self._ends.set()
-        if self._listener is None:
+        if self._ends.is_set():
             return
-        if self._thread.is_alive():
+        self._ends.set()
+        self._says_end.send(b"x")
+        if self._thread is not None:
             self._thread.join(2)
         for client in list(self._clients):
             self._leave(client)
-        self._unlisten()
-        with contextlib.suppress(OSError):
-            if os.lstat(self.path).st_ino == self._inode:
-                self.path.unlink()
+        if self._listener is not None:
+            self._unlisten()
+            with contextlib.suppress(OSError):
+                if os.lstat(self.path).st_ino == self._inode:
+                    self.path.unlink()
         self._selector.close()
+        for end in (self._heard_end, self._says_end):
+            not_kept_any_more(end.fileno())
+            end.close()
 
     # --- the socket ---
 
@@ -190,9 +199,11 @@ class Control:
     def _serve(self) -> None:
         looked = time.monotonic()
         while not self._ends.is_set():
-            ready = self._selector.select(0.5)
+            ready = self._selector.select(0.5 if self._clients else LOOK)
             began = time.thread_time()
             for key, mask in ready:
+                if key.fileobj is self._heard_end:
+                    return
                 if key.data is None:
                     self._accept()
                 elif mask & selectors.EVENT_WRITE:
