@@ -21,7 +21,7 @@ def defined_in(path: Path) -> set[str]:
 
 
 def test_every_fault_has_one_row() -> None:
-    assert [int(number) for number, _, _ in ROWS] == [*range(1, 86), *range(93, 101)]
+    assert [int(number) for number, _, _ in ROWS] == list(range(1, 101))
 
 
 def test_a_row_has_a_test_or_says_why_not() -> None:
