@@ -295,6 +295,13 @@ def _compare(
     return show(TrainerApp(resolve([]), compared=[run.folder for run in compared]))
 
 
+def _doctor(*, json: Annotated[bool, _option("One JSON array of what was found.")] = False) -> int:
+    """What this machine has: torch, torchvision, devices, data, terminal, disk; and what to do where it lacks."""
+    from tui_trainer import doctor
+
+    return doctor.report(gather({}).settings, as_json=json)
+
+
 def _has_terminal() -> bool:
     """True when a screen could be shown, and nobody reads the output in its place."""
     try:
@@ -361,6 +368,7 @@ def make_app() -> App:
     app.command(_replay, name="replay")
     app.command(_runs, name="runs")
     app.command(_compare, name="compare")
+    app.command(_doctor, name="doctor")
     return app
 
 
