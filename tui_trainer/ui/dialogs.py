@@ -1,6 +1,7 @@
 """Questions on top of a screen. Each answers with a plain value, or None when it was called off."""
 
 import math
+import textwrap
 from typing import Any
 
 from textual import events, on
@@ -132,10 +133,12 @@ class Help(Dialog[None]):
         ]
 
     def compose(self) -> ComposeResult:
-        lines = [
-            Content.assemble((f"{key:>9}  ", "bold $primary"), (f"{label:<17} ", "bold"), (tip, ""))
-            for key, label, tip in self._rows
-        ]
+        lines = []
+        room = min(90, self.app.size.width - 4) - 37  # beside the frame, key and label
+        for key, label, tip in self._rows:
+            first, *rest = textwrap.wrap(tip, max(20, room))
+            lines.append(Content.assemble((f"{key:>9}  ", "bold $primary"), (f"{label:<17} ", "bold"), (first, "")))
+            lines += [Content(" " * 29 + line) for line in rest]
         with Vertical(classes="box -wide"):
             yield Static(Content.styled("Keys", "bold"))
             with VerticalScroll():
