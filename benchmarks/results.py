@@ -36,6 +36,7 @@ MEASURED = {
     "start": ("The start", ""),
     "growth": ("Long runs and big folders", ""),
     "viewers": ("Viewers of a run in the background", ""),
+    "protections": ("What the protections cost", ""),
 }
 COLUMNS = ["against", "version", "theirs, s", "ours, s", "ours is faster", "target", "met", "accuracy: theirs, ours"]
 COLUMNS += ["whole process, s: theirs, ours", "epochs", "pairs", "disturbed", "machine"]
@@ -143,6 +144,7 @@ MODULES = {
     "start": ("start",),
     "growth": ("growth", "runs"),
     "viewers": ("background",),
+    "protections": ("protections",),
 }
 """The modules that measure each subject."""
 

@@ -2,9 +2,9 @@
 
     uv run --group bench benchmarks/run.py [NAMES ...] [--repeat 5] [--quick] [--write]
 
-NAMES are subjects (epoch conv loader gpu screen start growth viewers) or single ones such as epoch/skorch; all without
-any. With --write the figures go into results.json beside what is there, and RESULTS.md is written anew from it. The
-machine should have nothing else to do.
+NAMES are subjects (epoch conv loader gpu screen start growth viewers protections) or single ones such as epoch/skorch;
+without any, all. With --write the figures go into results.json beside what is there, and RESULTS.md is written anew
+from it. The machine should have nothing else to do.
 """
 
 import argparse
