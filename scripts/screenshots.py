@@ -19,6 +19,7 @@ from tests import replay
 from tests.ui import folders
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.sources import resolve
+from tui_trainer.ui import run_screen
 from tui_trainer.ui.app import TrainerApp
 from tui_trainer.ui.replay_screen import ReplayScreen
 from tui_trainer.ui.run_screen import RunScreen
@@ -42,6 +43,7 @@ def stop_clocks(now: float) -> None:
     """Let the screens believe that it is `now`, so that `saved 8 s ago` is what a user would have seen."""
     for module in (header, tables, run_table, run_details):
         module.time = SimpleNamespace(time=lambda: now, strftime=time.strftime, localtime=time.localtime)
+    run_screen.time = SimpleNamespace(time=lambda: now, monotonic=time.monotonic, thread_time=time.thread_time)
 
 
 async def settle(pilot: Pilot[None]) -> None:

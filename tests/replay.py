@@ -120,11 +120,11 @@ def asking(why: str, text: str) -> list[Event]:
 class ReplayedRun:
     """Gives out recorded events at once, then waits as a live run would; keeps the commands it is sent."""
 
-    trains_here = True
     stay = Stay()
     read_only = False
 
     def __init__(self, recorded: list[Event]) -> None:
+        self.trains_here = not any(isinstance(event, RunHandedOver) for event in recorded)
         self._recorded = recorded
         self._inbox = Inbox()
         self.folder: RunFolder | None = None
