@@ -85,7 +85,7 @@ def harmless(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("harmless")
 @hypothesis.given(words)
-@hypothesis.settings(FUZZ, max_examples=many(500, 10_000))
+@hypothesis.settings(FUZZ, max_examples=many(250, 10_000))
 def test_any_words_end_with_0_or_with_2_and_a_sentence(own_folder: Path, words: list[str]) -> None:
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as end:
@@ -137,7 +137,7 @@ def strange_files(draw: st.DrawFn) -> bytes:
 
 
 @hypothesis.given(broken_files() | strange_files() | st.binary(max_size=40))
-@hypothesis.settings(FUZZ, max_examples=many(1500, 10_000))
+@hypothesis.settings(FUZZ, max_examples=many(800, 10_000))
 def test_any_file_is_settings_or_a_sentence(own_folder: Path, data: bytes) -> None:
     path = own_folder / "my.toml"
     path.write_bytes(data)
@@ -150,7 +150,7 @@ def test_any_file_is_settings_or_a_sentence(own_folder: Path, data: bytes) -> No
 
 
 @hypothesis.given(names, values)
-@hypothesis.settings(FUZZ, max_examples=many(2000, 10_000))
+@hypothesis.settings(FUZZ, max_examples=many(1000, 10_000))
 def test_any_typed_value_is_a_setting_or_a_sentence(name: str, value: Any) -> None:
     result, problem = check(name, value, text=False)
     if problem is None:
@@ -163,7 +163,7 @@ def test_any_typed_value_is_a_setting_or_a_sentence(name: str, value: Any) -> No
 
 
 @hypothesis.given(names, junk | st.floats().map(str) | st.integers().map(str))
-@hypothesis.settings(FUZZ, max_examples=many(2000, 10_000))
+@hypothesis.settings(FUZZ, max_examples=many(1000, 10_000))
 def test_any_text_on_the_form_is_a_setting_or_a_sentence(name: str, text: str) -> None:
     result, problem = check(name, text, text=True)
     if problem is None:

@@ -139,7 +139,7 @@ def test_data_that_comes_late_is_waited_for(tiny: Settings, fetching: Any, monke
     monkeypatch.setattr(batches, "LOOK", 0.2)
 
     def late(_numbers: list[int], got: Any) -> Any:
-        time.sleep(1)
+        time.sleep(0.5)
         return got
 
     settings = settings_of(tiny, 2)
