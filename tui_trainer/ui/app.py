@@ -11,9 +11,10 @@ from types import FrameType
 from typing import Any
 
 from rich.console import Console
-from textual import on
+from textual import events, on
 from textual.app import App, SystemCommand
 from textual.binding import Binding
+from textual.geometry import Size
 from textual.screen import Screen
 
 from tui_trainer.errors import TrainerError
@@ -78,7 +79,7 @@ class TrainerApp(App[None]):
         self.theme = chosen if chosen in self.available_themes else THEMES[0].name
 
     def on_mount(self) -> None:
-        self.set_interval(0.5, self._repaint_what_was_dropped)
+        self.set_interval(0.5, self._repaint_what_is_not_right)
         if isinstance(self._driver, terminal.Driver):
             terminal.plain_streams()
         if self._replay is not None:
@@ -242,10 +243,15 @@ class TrainerApp(App[None]):
         if self.feed is not None and self.feed.ended is None and self.feed.run.trains_here:
             self.feed.run.send(command)
 
-    def _repaint_what_was_dropped(self) -> None:
+    def _repaint_what_is_not_right(self) -> None:
+        """After frames were dropped, and after a storm of sizes, of which a stale one may be told last."""
         driver = self._driver
-        if isinstance(driver, terminal.Driver) and driver.caught_up():
+        if not isinstance(driver, terminal.Driver):
+            return
+        if driver.caught_up():
             self.screen.refresh(layout=True)
+        if not driver.lost and (size := Size(*driver.window_size())) != self.size:
+            self.post_message(events.Resize(size, size))
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """The palette: every key of the screen as a command, and the themes."""

@@ -231,6 +231,10 @@ class Driver(LinuxDriver):
             return True
         return False
 
+    def window_size(self) -> tuple[int, int]:
+        """Columns and rows of the terminal just now."""
+        return self._get_terminal_size()
+
     def _get_terminal_size(self) -> tuple[int, int]:
         """Asked of the terminal itself: standard output may be a file by now."""
         try:
