@@ -116,6 +116,8 @@ class AttachedRun(RecordedRun):
 
     def bunches(self) -> Iterator[list[Event]]:
         try:
+            if self.folder is not None and self.folder.is_held():
+                yield from self._meanwhile()  # before the history: the first key may come with the first picture
             yield from super().bunches()
         finally:
             self._hang_up()
