@@ -17,6 +17,8 @@ from tests.run.examples import ended, evaluated, folded, saved, started, trained
 from tui_trainer.errors import DataError, FolderError
 from tui_trainer.run import commands
 from tui_trainer.run.background import Orders
+from tui_trainer.run.commands import Inbox
+from tui_trainer.run.control import Control
 from tui_trainer.run.events import (
     BatchTrained,
     CheckpointSaved,
@@ -30,7 +32,7 @@ from tui_trainer.run.events import (
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.journal import Journal, read
 from tui_trainer.run.pulse import Pulse
-from tui_trainer.run.recorded import RecordedRun
+from tui_trainer.run.recorded import AttachedRun, RecordedRun
 from tui_trainer.run.resume import own_settings
 from tui_trainer.run.runs import LocalRun
 from tui_trainer.run.state import RunState
@@ -279,6 +281,25 @@ def test_a_follower_can_be_closed_while_the_run_goes_on(monkeypatch: pytest.Monk
         next(watching)
         run.close()
         assert list(watching) == []
+
+
+def test_history_is_given_before_anybody_is_connected_to_and_a_command_from_then_arrives(tiny: Settings) -> None:
+    folder, inbox = RunFolder.create(tiny), Inbox()
+    control = Control(folder.path, inbox)
+    with contextlib.closing(Journal(folder.journal)) as journal, folder.lock.hold(), contextlib.closing(control):
+        journal.append(started())
+        run = AttachedRun(folder)
+        bunches = run.bunches()
+        assert [type(event) for event in next(bunches)] == [RunStarted], "a process that hangs holds nobody up"
+        assert run._connection is None and not run.read_only
+        run.send(commands.Pause())
+        journal.append(trained(1))
+        next(bunches)
+        until(lambda: inbox.waiting, lambda: "the command that was given before")
+        command = inbox.take()
+        assert isinstance(command, commands.Pause) and command.by.startswith("viewer")
+        bunches.close()
+    assert run.read_only
 
 
 def test_a_recorded_run_takes_no_orders(tiny: Settings) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import time
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -92,14 +93,19 @@ class AttachedRun(RecordedRun):
         self._watches = False
         self._told = ""
         """The newest reason why nobody listens."""
+        self._tried = False
+        """It was tried to connect. Until then commands wait: a key may come with the first picture."""
+        self._waiting: deque[Command] = deque()
 
     @property
     def read_only(self) -> bool:
-        """True while there is no connection to the process that trains."""
-        return self._connection is None
+        """True while there is no connection to the process that trains, and none is to be expected."""
+        return self._connection is None and self._tried
 
     def send(self, command: Command) -> None:
-        if (connection := self._connection) is not None:
+        if self._connection is None and not self._tried:
+            self._waiting.append(command)
+        elif (connection := self._connection) is not None:
             try:
                 connection.send(command)
             except OSError:
@@ -116,10 +122,9 @@ class AttachedRun(RecordedRun):
 
     def bunches(self) -> Iterator[list[Event]]:
         try:
-            if self.folder is not None and self.folder.is_held():
-                yield from self._meanwhile()  # before the history: the first key may come with the first picture
             yield from super().bunches()
         finally:
+            self._tried = True
             self._hang_up()
 
     def _meanwhile(self) -> Iterator[list[Event]]:
@@ -129,11 +134,14 @@ class AttachedRun(RecordedRun):
             try:
                 self._connection = Connection(self.folder.path, own_name("viewer"), watches=self._watches)
                 self._told = ""
+                while self._waiting:
+                    self.send(self._waiting.popleft())
             except Refused as refused:
                 text = str(refused)
                 if text != self._told and "cannot be reached" not in text:
                     yield [Warned(text=text)]
                 self._told = text
+            self._tried = True
         if (connection := self._connection) is not None:
             try:
                 answers = connection.answers()
