@@ -17,7 +17,7 @@ def run_by(orders: Orders) -> LocalRun:
     """The run that the orders are about: carried on when it has saved something, else from its beginning."""
     folder, settings = RunFolder(Path(orders.folder)), Settings(**orders.settings)
     carried = None
-    if any((folder.checkpoints / name).exists() for name in ("last.pt", "prev.pt")):
+    if folder.has_checkpoint:
         how = Resume(allow_data_change=orders.allow_data_change)
         carried = Carried(folder, settings, (), state_of(folder), how)
     run = LocalRun(settings, carried, folder=folder, lock=orders.lock)

@@ -132,7 +132,7 @@ def _send(
 
 
 def _replay(
-    run: Annotated[str, Parameter(help="A run's folder, its name, the beginning of its name, or `last`.")] = "last",
+    run: Annotated[str, Parameter(help=_RUN)] = "last",
     /,
     *,
     speed: Annotated[
@@ -282,7 +282,8 @@ def _compare(
     from tui_trainer.run import folder
     from tui_trainer.run.comparison import to_compare
 
-    found = [folder.find(run, where(output_dir)) for run in runs]
+    place = where(output_dir)
+    found = [folder.find(run, place) for run in runs]
     compared = to_compare(found)
     if json:
         listed.show_comparison_as_json(compared)

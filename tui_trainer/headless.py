@@ -12,7 +12,7 @@ from types import FrameType
 from rich.text import Text
 
 from tui_trainer.console import PipeConsole
-from tui_trainer.notices import sequence
+from tui_trainer.notices import how_to_call, sequence
 from tui_trainer.run.commands import SaveCheckpoint, Stop, Wake
 from tui_trainer.run.events import (
     BatchTrained,
@@ -32,7 +32,7 @@ from tui_trainer.run.events import (
 )
 from tui_trainer.run.notify import sentence
 from tui_trainer.run.resume import Carried, told
-from tui_trainer.run.runs import LocalRun, Run, preview
+from tui_trainer.run.runs import Run, preview
 from tui_trainer.run.state import RunState, by
 from tui_trainer.signals import end_within_grace
 from tui_trainer.text import clean, clean_lines, clock, fixed, number, percent, size
@@ -138,12 +138,11 @@ class Caller:
 
     def __init__(self, run: Run) -> None:
         self._run, self._state = run, run.earlier
-        self._how = run.settings.notify if isinstance(run, LocalRun) else "auto"
 
     def about(self, event: Event) -> None:
         self._state.apply(event)
-        how = str(self._state.settings.get("notify", self._how))
         if (text := sentence(event, self._state)) and self._run.folder:
+            how = how_to_call(self._run, self._state)
             sys.stderr.write(sequence(how, self._run.folder.path.name, text))
             sys.stderr.flush()
 

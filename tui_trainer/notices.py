@@ -3,10 +3,18 @@
 import os
 from collections.abc import Mapping
 
+from tui_trainer.run.runs import LocalRun, Run
+from tui_trainer.run.state import RunState
 from tui_trainer.text import clean
 
 BELL = "\a"
 """Rings or marks the window; ends an escape code of the kind OSC, too, and everywhere, unlike ST."""
+
+
+def how_to_call(run: Run, state: RunState) -> str:
+    """The setting `notify` of a run, as its events tell it, or as it was begun here before they do."""
+    own = run.settings.notify if isinstance(run, LocalRun) else "auto"
+    return str(state.settings.get("notify", own))
 
 
 def sequence(how: str, title: str, text: str, environ: Mapping[str, str] = os.environ) -> str:

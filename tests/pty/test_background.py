@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from tests.faults.scale import many
 from tests.pty.terminal import PATIENCE, Journal, Program, environment, until
 from tests.pty.test_terminal import LONG, MINI
+from tests.training.test_resume import same
 from tui_trainer.run.events import (
     BatchTrained,
     CheckpointSaved,
@@ -57,17 +57,6 @@ def here(tmp_path: Path) -> Iterator[Path]:
         if folder.is_held():
             os.kill(json.loads(lock.read_text())["pid"], signal.SIGKILL)
             until(lambda folder=folder: not folder.is_held(), lambda: "the run in the background to end")
-
-
-def same(one: object, other: object) -> bool:
-    """True when two parts of checkpoints hold the same bits."""
-    if isinstance(one, torch.Tensor):
-        return isinstance(other, torch.Tensor) and torch.equal(one, other)
-    if isinstance(one, dict):
-        return isinstance(other, dict) and one.keys() == other.keys() and all(same(one[k], other[k]) for k in one)
-    if isinstance(one, list | tuple):
-        return isinstance(other, list | tuple) and len(one) == len(other) and all(map(same, one, other))
-    return one == other
 
 
 def test_a_run_is_left_and_come_back_to_and_ends_as_if_nobody_had_ever_left(here: Path) -> None:

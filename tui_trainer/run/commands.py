@@ -3,7 +3,7 @@
 import queue
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from tui_trainer.errors import UsageError
@@ -110,6 +110,7 @@ WORDS: dict[str, type[Command]] = {
 _REMOTE = {kind.__name__: kind for kind in WORDS.values()}
 _NOT_SENT = ("by", "signal")
 HIGHEST_RATE = 1e6
+"""The learning rate that may be set at most; the setting `lr` has the same bound."""
 
 
 def from_words(word: str, value: str | None) -> Command:
@@ -148,8 +149,8 @@ def from_json(values: dict[str, Any], by: str) -> Command:
     kind = _REMOTE.get(name) if isinstance(name, str) else None
     if kind is None:
         raise ValueError(f"there is no command {clean(name, 40)}; there are {', '.join(_REMOTE)}")
-    known = {known.name: known.type for known in fields(kind) if known.name not in _NOT_SENT}
-    if extra := values.keys() - known.keys() - {"command", "id"}:
+    known = {known.name for known in fields(kind) if known.name not in _NOT_SENT}
+    if extra := values.keys() - known - {"command", "id"}:
         raise ValueError(f"{name} takes no {clean(min(extra, key=str), 40)!r}")
     given = {key: value for key, value in values.items() if key in known}
     if kind is SetLearningRate:
@@ -159,7 +160,7 @@ def from_json(values: dict[str, Any], by: str) -> Command:
         return SetLearningRate(_rate(rate), by=by)
     if wrong := [key for key, value in given.items() if not isinstance(value, bool)]:
         raise ValueError(f"{wrong[0]} must be true or false")
-    return replace(kind(**given), by=by)
+    return kind(**given, by=by)
 
 
 def _rate(value: float) -> float:

@@ -67,6 +67,11 @@ class RunFolder:
                     "Nothing was trained. Choose an --output-dir that you may write to."
                 ) from None
 
+    @property
+    def has_checkpoint(self) -> bool:
+        """There is something to carry on from."""
+        return any((self.checkpoints / name).exists() for name in ("last.pt", "prev.pt"))
+
     def is_held(self) -> bool:
         """True while a process trains here."""
         return self.lock.is_held()

@@ -7,8 +7,6 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from tui_trainer.run.state import RunState
 from tui_trainer.text import ago
 
@@ -30,6 +28,8 @@ class Stay:
 
 def stay_of(pid: int) -> Stay:
     """What becomes of the process `pid`: one that somebody else's terminal controls may end with that."""
+    import psutil  # a hundredth of a second, for a screen that shows a run
+
     try:
         terminal = psutil.Process(pid).terminal()
     except psutil.Error:

@@ -88,7 +88,7 @@ def carry(folder: RunFolder, typed: dict[str, Any], how: Resume) -> Carried:
     ]
     if problems:
         raise SettingsError(problems)
-    if not any((folder.checkpoints / file).exists() for file in ("last.pt", "prev.pt")):
+    if not folder.has_checkpoint:
         again = f"tui-trainer --config {clean(folder.manifest)}"
         raise CheckpointError(f"The run {name} has saved no checkpoint to carry on from. Begin again with: {again}")
     return Carried(folder, resolved.settings, changed, state, how)

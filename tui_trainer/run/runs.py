@@ -265,20 +265,6 @@ class LocalRun:
             folder.write_manifest(used, made_by | {"device": started.device, "data": started.data})
 
 
-def _ended(reason: str, state: RunState, began: float, *, error: str | None = None, exit_code: int) -> RunEnded:
-    """The end of a run that the loop did not bring to an end itself."""
-    best = state.best
-    return RunEnded(
-        reason=reason,
-        error=error,
-        exit_code=exit_code,
-        best_epoch=best.epoch if best else None,
-        best_loss=best.loss if best else None,
-        best_accuracy=best.accuracy if best else None,
-        seconds=time.monotonic() - began,
-    )
-
-
 def preview(carried: Carried) -> Iterator[Event]:
     """What `carried` would begin with, up to its `RunStarted`, or to the `RunEnded` that says why it cannot.
 

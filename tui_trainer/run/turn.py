@@ -19,14 +19,26 @@ NOTHING = "Nothing was trained."
 
 def problems(settings: Settings) -> list[tuple[tuple[str, ...], str]]:
     """What the settings wait for and is not there, as `settings.contradictions` has it."""
-    if settings.after is None:
-        return []
     try:
-        find(settings.after, settings.output_dir)
+        run_ahead(settings)
+    except SettingsError as error:
+        return [(("after",), error.problems[0])]
+    return []
+
+
+def run_ahead(settings: Settings) -> RunFolder | None:
+    """The run to wait for, if any.
+
+    Raises:
+        SettingsError: it is not there.
+    """
+    if settings.after is None:
+        return None
+    try:
+        return find(settings.after, settings.output_dir)
     except UsageError as error:
         text = str(error)
-        return [(("after",), f"after: {text[0].lower()}{text[1:]}")]
-    return []
+        raise SettingsError([f"after: {text[0].lower()}{text[1:]}"]) from None
 
 
 class Turn:
@@ -42,9 +54,7 @@ class Turn:
         Raises:
             SettingsError: the run to wait for is not there.
         """
-        if found := problems(settings):
-            raise SettingsError([sentence for _, sentence in found])
-        self._ahead = None if settings.after is None else find(settings.after, settings.output_dir)
+        self._ahead = run_ahead(settings)
         self.settings = settings
         """With the run to wait for by its path: what `last` means changes."""
         if self._ahead is not None:

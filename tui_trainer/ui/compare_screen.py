@@ -14,7 +14,7 @@ from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.listing import Summary, summarise
 from tui_trainer.ui.dialogs import Help
 from tui_trainer.ui.widgets.compare import MEASURES, CompareChart, CompareTable
-from tui_trainer.ui.widgets.keys import KeyLine
+from tui_trainer.ui.widgets.keys import KeyLine, too_small
 
 EVERY = 2.0
 """Seconds from one look at the journals to the next."""
@@ -58,7 +58,7 @@ class CompareScreen(Screen[None]):
         self._runs: list[Summary] = []
 
     def compose(self) -> ComposeResult:
-        yield Static(Content("tui-trainer needs a terminal of 60 x 15 or more"), id="too-small")
+        yield too_small()
         yield Static(Content.styled(f" Compare  {len(self.folders)} runs", "bold"), id="title")
         with Container(id="body"):
             yield CompareChart(id="chart")

@@ -1,6 +1,5 @@
 """Questions on top of a screen. Each answers with a plain value, or None when it was called off."""
 
-import math
 import textwrap
 from typing import Any
 
@@ -13,6 +12,7 @@ from textual.content import Content
 from textual.screen import ModalScreen, Screen, ScreenResultType
 from textual.widgets import Button, Input, Static
 
+from tui_trainer.run.commands import HIGHEST_RATE
 from tui_trainer.text import clean, clean_lines, number
 from tui_trainer.ui.widgets.keys import bindings_of, key_name
 from tui_trainer.ui.widgets.panel import MUTED
@@ -96,7 +96,9 @@ def _problem(text: str) -> str | None:
         value = float(text)
     except ValueError:
         return f"must be a number, found {clean(text, 30)!r}" if text.strip() else "must be a number above 0"
-    return None if 0 < value <= 1e6 and math.isfinite(value) else f"must be above 0 and finite, found {clean(text, 30)}"
+    if 0 < value <= HIGHEST_RATE:  # so it is finite
+        return None
+    return f"must be above 0 and finite, found {clean(text, 30)}"
 
 
 class AskPath(Dialog[str | None]):

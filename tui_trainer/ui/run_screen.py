@@ -9,10 +9,9 @@ from textual.containers import Grid
 from textual.content import Content
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import Static
 
 from tui_trainer.errors import TrainerError
-from tui_trainer.notices import sequence
+from tui_trainer.notices import how_to_call, sequence
 from tui_trainer.run import commands, notify
 from tui_trainer.run.answers import ANSWERS, is_answered
 from tui_trainer.run.commands import Command
@@ -31,7 +30,7 @@ from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.leaving import in_sentences
 from tui_trainer.run.recorded import RecordedRun
 from tui_trainer.run.resume import Carried, Resume, carry
-from tui_trainer.run.runs import LocalRun, Run
+from tui_trainer.run.runs import Run
 from tui_trainer.run.state import RunState
 from tui_trainer.text import clean, percent, size
 from tui_trainer.ui import terminal
@@ -40,7 +39,7 @@ from tui_trainer.ui.dialogs import Ask, AskNumber, Help, Outline
 from tui_trainer.ui.pace import Pace
 from tui_trainer.ui.widgets.charts import AccuracyChart, LossChart
 from tui_trainer.ui.widgets.header import Identity, Now, Progress, Trouble
-from tui_trainer.ui.widgets.keys import KeyLine, bindings_of
+from tui_trainer.ui.widgets.keys import KeyLine, bindings_of, too_small
 from tui_trainer.ui.widgets.panel import MUTED, Panel, View
 from tui_trainer.ui.widgets.tables import CheckpointLog, ConfusionTable, EpochTable, EventLog
 
@@ -134,7 +133,7 @@ class RunScreen(Screen[None]):
         self._prints_to_log = False
 
     def compose(self) -> ComposeResult:
-        yield Static(Content("tui-trainer needs a terminal of 60 x 15 or more"), id="too-small")
+        yield too_small()
         yield Identity(id="identity")
         yield Progress(id="progress")
         yield Now(id="now")
@@ -269,7 +268,7 @@ class RunScreen(Screen[None]):
     def _call(self, text: str | None) -> None:
         """Let the terminal call somebody who looks elsewhere."""
         if text and self._terminal is not None:
-            self._terminal.write(sequence(self._how, self._run_name, text))
+            self._terminal.write(sequence(how_to_call(self.run_, self.state), self._run_name, text))
 
     def _name_window(self) -> None:
         """The state and the best score as the title of the window, while there is something to tell."""
@@ -277,13 +276,7 @@ class RunScreen(Screen[None]):
             return
         best = f" · best {percent(self.state.best.accuracy)}" if self.state.best else ""
         title = f"{self.state.status.replace('_', ' ')}{best} · {self._run_name}"
-        self._terminal.name_window("" if self._how == "off" else clean(title, 100))
-
-    @property
-    def _how(self) -> str:
-        """How to call: as the run's settings say, once they are known."""
-        own = self.run_.settings.notify if isinstance(self.run_, LocalRun) else "auto"
-        return str(self.state.settings.get("notify", own))
+        self._terminal.name_window("" if how_to_call(self.run_, self.state) == "off" else clean(title, 100))
 
     @property
     def _run_name(self) -> str:

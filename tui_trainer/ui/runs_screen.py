@@ -21,7 +21,7 @@ from tui_trainer.run.query import HELP, SORTS, Test, ordered, understood
 from tui_trainer.text import clean
 from tui_trainer.ui.dialogs import Ask
 from tui_trainer.ui.dialogs import Help as HelpDialog
-from tui_trainer.ui.widgets.keys import KeyLine
+from tui_trainer.ui.widgets.keys import KeyLine, too_small
 from tui_trainer.ui.widgets.panel import MUTED
 from tui_trainer.ui.widgets.run_details import RunDetails, checkpoints_in
 from tui_trainer.ui.widgets.run_table import RunTable
@@ -115,7 +115,7 @@ class RunsScreen(Screen[None]):
         self._reading = False
 
     def compose(self) -> ComposeResult:
-        yield Static(Content("tui-trainer needs a terminal of 60 x 15 or more"), id="too-small")
+        yield too_small()
         yield Static(id="title")
         with Horizontal(id="filter"):
             yield Label("/ ", id="slash")

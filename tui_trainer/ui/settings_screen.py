@@ -40,7 +40,7 @@ from tui_trainer.text import clean
 from tui_trainer.ui.dialogs import AskPath, Help
 from tui_trainer.ui.runs_screen import RunsScreen
 from tui_trainer.ui.widgets.charts import Curve, plot
-from tui_trainer.ui.widgets.keys import KeyLine
+from tui_trainer.ui.widgets.keys import KeyLine, too_small
 from tui_trainer.ui.widgets.panel import MUTED
 
 
@@ -207,7 +207,7 @@ class SettingsScreen(Screen[None]):
         self._will_judge = False
 
     def compose(self) -> ComposeResult:
-        yield Static(Content("tui-trainer needs a terminal of 60 x 15 or more"), id="too-small")
+        yield too_small()
         with Horizontal(id="top"):
             title = f"Carry on {clean(self._carries.path.name, 80)}" if self._carries else "New run"
             yield Label(Content(title), id="title")

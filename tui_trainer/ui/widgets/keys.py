@@ -7,6 +7,7 @@ from textual.binding import Binding
 from textual.content import Content
 from textual.screen import Screen
 from textual.widget import Widget
+from textual.widgets import Static
 
 from tui_trainer.ui.widgets.panel import MUTED
 
@@ -25,6 +26,11 @@ def bindings_of(screen: Screen[Any]) -> list[Binding]:
     """The bindings that a screen itself declares, in its order, then the app's."""
     own = [b for b in type(screen).BINDINGS if isinstance(b, Binding)]
     return own + [b for b in type(screen.app).BINDINGS if isinstance(b, Binding)]
+
+
+def too_small() -> Static:
+    """What a screen shows alone where it has no room."""
+    return Static(Content("tui-trainer needs a terminal of 60 x 15 or more"), id="too-small")
 
 
 class KeyLine(Widget):

@@ -95,10 +95,10 @@ class Panel(View):
         self.number = number
         self.retitle()
 
-    def retitle(self, more: str = "", mode: str = "") -> None:
+    def retitle(self, more: str = "", mode: str | Content = "") -> None:
         """Name the panel in its frame: its number and title, `more` about it, and the mode it is in at the right."""
         self.border_title = Content(f"{self.number} {self.TITLE}{more}")
-        self.border_subtitle = Content(mode)
+        self.border_subtitle = mode if isinstance(mode, Content) else Content(mode)
 
     def on_click(self) -> None:
         self.post_message(self.Chosen(self))

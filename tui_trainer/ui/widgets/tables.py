@@ -237,8 +237,8 @@ class CheckpointLog(ListPanel):
         style, words = lamp(state, self.stay, time.time()) if self.at is None else ("", "")
         while len(words) > self.content_size.width - 4 and " · " in words:
             words = words.rpartition(" · ")[0]
-        self.retitle(f" · newest {MOST_CHECKPOINTS}" if len(state.checkpoints) == MOST_CHECKPOINTS else "")
-        self.border_subtitle = Content.styled(words, LEVELS[style]) if words else Content("")
+        newest = f" · newest {MOST_CHECKPOINTS}" if len(state.checkpoints) == MOST_CHECKPOINTS else ""
+        self.retitle(newest, Content.styled(words, LEVELS[style]) if words else "")
         order = {"epoch": 0, "last": 1, "best": 2}
         return sorted(state.checkpoints.values(), key=lambda row: (order.get(row.kind, 0), row.step))
 
