@@ -55,7 +55,12 @@ PROTECTIONS = {
         "tests/faults/test_reading.py",
     ),
     "plain file": Protection(READING, "not stat.S_ISREG(status.st_mode)", "False", "tests/faults/test_reading.py"),
-    "lock": Protection(LOCK, "fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_UN", "tests/run/test_folder.py -k lock"),
+    "lock": Protection(
+        LOCK,
+        "                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)\n                break\n",
+        "                break\n",
+        "tests/run/test_folder.py -k lock",
+    ),
     "lock is not for workers": Protection(
         LOCK, "os.register_at_fork(after_in_child=_let_go)", "", "tests/run/test_folder.py -k worker"
     ),
