@@ -124,7 +124,10 @@ PROTECTIONS = {
         "tests/training/test_resume.py -k accumulation",
     ),
     "saves are made up for": Protection(
-        LOOP, "            yield from make_up_for_failed_saves(course)\n", "", "tests/faults/test_disk.py -k full"
+        LOOP,
+        "                    yield from make_up_for_failed_saves(course)\n",
+        "",
+        "tests/faults/test_disk.py -k full",
     ),
     "torn line": Protection(
         "run/journal.py", "if size and os.pread", "if False and os.pread", "tests/cli/test_resume.py -k torn"

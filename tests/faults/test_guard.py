@@ -10,4 +10,5 @@ def test_each_protection_stands_once_in_the_program_and_its_tests_exist(name: st
     protection = PROTECTIONS[name]
     text = (ROOT / "tui_trainer" / protection.file).read_text()
     assert text.count(protection.words) == 1
+    compile(text.replace(protection.words, protection.instead), protection.file, "exec")
     assert (ROOT / protection.tests.split()[0]).is_file()
