@@ -1,4 +1,4 @@
-"""The guard finds what it takes out: a protection that was reworded is seen in seconds, not at the end of a long check."""
+"""The guard finds what it takes out: a reworded protection is seen in seconds, not at the end of a long check."""
 
 import pytest
 
