@@ -52,7 +52,7 @@ def look(settings: Settings) -> Outlook:
     """What a run with these settings will be."""
     s, facts, model = settings, DATASETS[settings.dataset], MODELS[settings.model]
     train, valid, test = facts.train_examples, facts.test_examples, 0
-    shape, classes = padded(facts.shape, s.pad), len(facts.classes)
+    shape, classes = padded(facts.shape or (3, 224, 224), s.pad), len(facts.classes)
     if s.overfit_batches:
         train = valid = min(train, s.overfit_batches * s.batch_size)
         test = facts.test_examples

@@ -5,15 +5,27 @@ Adding a setting is adding one field to `Settings`.
 
 import difflib
 import re
+import shlex
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit, urlunsplit
 
 import tomli_w
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_serializer, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_serializer,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 
+from tui_trainer.catalog import DATASETS, MODELS, names_in
 from tui_trainer.errors import SettingsError
-from tui_trainer.text import clean
+from tui_trainer.text import clean, did_you_mean
 
 GROUPS = ("data", "model", "optimisation", "schedule", "run")
 ENV_PREFIX = "TUI_TRAINER_"
@@ -90,8 +102,90 @@ def _without_password(address: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
-Optimizer = Literal["sgd", "adagrad", "rmsprop", "adam", "adamw"]
-Loss = Literal["cross_entropy", "mse", "bce", "l1", "kl_div"]
+NAMES: dict[str, Callable[[], tuple[str, ...]]] = {
+    "dataset": lambda: tuple(DATASETS),
+    "model": lambda: tuple(MODELS),
+    "task": lambda: ("auto", *names_in("training/tasks")),
+    "loss": lambda: ("cross_entropy", "mse", "bce", "l1", "kl_div", "huber"),
+    "optimizer": lambda: ("sgd", "adagrad", "rmsprop", "adam", "adamw"),
+    "augment": lambda: ("none", "flip", "crop", "flip_crop"),
+}
+"""The words of the settings that name a part of the run, each a part that the program has."""
+
+OWN = ("dataset", "model", "loss", "optimizer", "augment")
+"""The settings that can also name code of the user's own."""
+
+_PLACE = re.compile(r"([^\0]+\.py|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*):[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+
+
+def is_place(value: str) -> bool:
+    """True for code of the user's own: `path/file.py:Name` or `package.module:Name`."""
+    return _PLACE.fullmatch(value) is not None
+
+
+def _part(setting: str) -> AfterValidator:
+    """What judges the name of a part of the run."""
+
+    def judge(value: str) -> str:
+        if value in NAMES[setting]() or (setting in OWN and is_place(value)):
+            return value
+        if setting == "dataset" and value.startswith(("folder:", "table:")) and value.partition(":")[2]:
+            return value
+        raise ValueError(no_such_part(setting, value))
+
+    return AfterValidator(judge)
+
+
+def no_such_part(setting: str, value: object) -> str:
+    """What a setting that names a part of the run can be, as the rest of a sentence that began with its name."""
+    words = NAMES[setting]()
+    few = len(words) < 12
+    own = ", folder:PATH, table:FILE" if setting == "dataset" else ""
+    own += ", or FILE.py:NAME of your own" if setting in OWN else ""
+    what = f"must be one of {', '.join(words) if few else f'the {len(words)} names on the form'}{own}"
+    return f"{what}; found {clean(repr(value), 60)}.{did_you_mean(value, words) if isinstance(value, str) else ''}"
+
+
+def _words(value: object) -> object:
+    """Several words as one text; a setting that may be given more than once comes as a list."""
+    return " ".join(value) if value and isinstance(value, list) and all(isinstance(w, str) for w in value) else value
+
+
+def _arguments(value: str) -> str:
+    """Words that each set an argument, with one blank between them.
+
+    Raises:
+        ValueError: one of them does not, or a quote is left open.
+    """
+    try:
+        words = shlex.split(value)
+    except ValueError:
+        words = ["?"]
+    if not all(re.match(r"[A-Za-z_]\w*=", word) for word in words):
+        raise ValueError(f"must be name=value words, such as hidden=512,512; found {clean(repr(value), 60)}")
+    return value
+
+
+Arguments = Annotated[
+    str, BeforeValidator(_words), StringConstraints(max_length=4000, strip_whitespace=True), AfterValidator(_arguments)
+]
+"""Arguments of a part of the run, `name=value` words: `hidden=512,512 dropout=0.1`."""
+
+
+def _monitor(value: str) -> str:
+    """What is monitored, a score of the validation; whether the task measures it is known when it is there.
+
+    Raises:
+        ValueError: it does not name a score.
+    """
+    if not re.fullmatch(r"valid_[a-z][a-z0-9_]{0,60}", value):
+        raise ValueError(
+            f"must be valid_ and what is measured, such as valid_loss, valid_accuracy or valid_mae; found "
+            f"{clean(repr(value), 60)}"
+        )
+    return value
+
+
 Scheduler = Literal["none", "plateau", "cosine", "step", "onecycle"]
 
 
@@ -100,14 +194,29 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    dataset: Literal["fashion-mnist", "fashion-mnist-mini"] = _setting(
+    dataset: Annotated[str, _part("dataset")] = _setting(
         "fashion-mnist",
         "data",
         "Data set",
-        "What to learn from. fashion-mnist is found on disk or downloaded (31 MB); "
-        "fashion-mnist-mini, 5,000 + 1,000 of its images, is part of the program.",
+        "What to learn from: a name; folder:PATH, a folder of images for each class; table:FILE.csv; or FILE.py:NAME "
+        "of your own. fashion-mnist-mini, 5,000 + 1,000 images, is part of the program.",
         simple=True,
         fixed="the run has learned from this one",
+    )
+    dataset_arg: Arguments = _setting(
+        "",
+        "data",
+        "Data arguments",
+        "Arguments of a data set of your own, as name=value words.",
+        fixed="the run has learned from these data",
+    )
+    target: str = _setting(
+        "",
+        "data",
+        "Target",
+        "Column of a table that is to be predicted; several, with commas between them, are one label each.",
+        max_length=4000,
+        fixed="the run has learned to predict it",
     )
     data_dir: str = _setting(
         "data",
@@ -137,6 +246,16 @@ class Settings(BaseModel):
         le=0.9,
         fixed="examples that were held out would be learned from",
     )
+    image_size: int = _setting(
+        0,
+        "data",
+        "Image size",
+        "Side of the images that the model sees: they are made so large, and square. 0 leaves them as they are; images "
+        "of different sizes become 224.",
+        ge=0,
+        le=4096,
+        fixed="the model takes images of this size",
+    )
     pad: int = _setting(
         0,
         "data",
@@ -146,7 +265,15 @@ class Settings(BaseModel):
         le=256,
         fixed="the model takes images of this size",
     )
-    augment: Literal["none", "flip", "crop", "flip_crop"] = _setting(
+    normalize: Literal["auto", "none", "imagenet", "data"] = _setting(
+        "auto",
+        "data",
+        "Normalise",
+        "Inputs less their mean, in standard deviations, channel by channel: of ImageNet, or of the training data. "
+        "auto is imagenet for a pretrained model, data for tables, and none else.",
+        fixed="the model has learned from inputs like these",
+    )
+    augment: Annotated[str, _part("augment")] = _setting(
         "none",
         "data",
         "Augmentation",
@@ -199,22 +326,52 @@ class Settings(BaseModel):
         fixed="the run has learned from these",
     )
 
-    model: Literal["mlp", "cnn", "resnet18"] = _setting(
+    model: Annotated[str, _part("model")] = _setting(
         "mlp",
         "model",
         "Model",
-        "mlp is the tutorial's 784-512-512-10 network; cnn, a small convolutional network, fits images better; "
-        "resnet18 is torchvision's, for a GPU.",
+        "mlp is the tutorial's 784-512-512-10 network; cnn, a small convolutional network, fits images better; others "
+        "are torchvision's; or FILE.py:NAME of your own.",
         simple=True,
         fixed="the weights are those of this one",
     )
-    loss: Loss = _setting(
+    model_arg: Arguments = _setting(
+        "",
+        "model",
+        "Model arguments",
+        "Arguments of the model, as name=value words: hidden=512,512 for mlp.",
+        fixed="the weights are those of this model",
+    )
+    pretrained: bool = _setting(
+        False,
+        "model",
+        "Pretrained",
+        "Begin with weights that have learned from ImageNet; only the last layer begins anew.",
+        fixed="it belongs to the beginning of a run",
+    )
+    task: Annotated[str, _part("task")] = _setting(
+        "auto",
+        "model",
+        "Task",
+        "What is to be predicted: classification, one class of several; binary, yes or no; multilabel, any of several; "
+        "regression, numbers; distribution, the share of each class. auto goes by the data.",
+        fixed="the best score so far would mean something else",
+    )
+    loss: Annotated[str, _part("loss")] = _setting(
         "cross_entropy",
         "model",
         "Loss",
         "What training makes small. cross_entropy suits classes; mse and l1 compare probabilities with the one-hot "
-        "target, bce asks one yes-or-no question a class, kl_div compares distributions.",
+        "target, bce asks one yes-or-no question a class, kl_div compares distributions; mse, l1 and huber suit "
+        "numbers.",
         simple=True,
+        fixed="the best score so far would mean something else",
+    )
+    loss_arg: Arguments = _setting(
+        "",
+        "model",
+        "Loss arguments",
+        "Arguments of a loss of your own, as name=value words.",
         fixed="the best score so far would mean something else",
     )
     label_smoothing: float = _setting(
@@ -233,13 +390,16 @@ class Settings(BaseModel):
         "Keep images with their channels last in memory; convolutions on a GPU like it.",
     )
 
-    optimizer: Optimizer = _setting(
+    optimizer: Annotated[str, _part("optimizer")] = _setting(
         "adam",
         "optimisation",
         "Optimizer",
         "The rule that turns gradients into steps.",
         simple=True,
         fixed="what it has kept of past steps is of no use to another",
+    )
+    optimizer_arg: Arguments = _setting(
+        "", "optimisation", "More of it", "Further arguments of the optimizer, as name=value words: betas=0.9,0.95."
     )
     lr: float = _setting(
         1e-3,
@@ -366,11 +526,12 @@ class Settings(BaseModel):
     min_delta: float = _setting(
         0.0, "schedule", "Least gain", "An improvement smaller than this does not count as one.", ge=0, le=1e9
     )
-    monitor: Literal["valid_loss", "valid_accuracy"] = _setting(
+    monitor: Annotated[str, AfterValidator(_monitor)] = _setting(
         "valid_loss",
         "schedule",
         "Monitor",
-        "What decides which epoch is best, for patience and plateau too.",
+        "What decides which epoch is best, for patience and plateau too: valid_loss, or another score of the task, "
+        "such as valid_accuracy, valid_f1 or valid_mae.",
         fixed="the best epoch so far was chosen by it",
     )
     max_steps: int = _setting(
@@ -530,6 +691,8 @@ def _extra(name: str) -> dict[str, Any]:
 
 def choices_of(name: str) -> tuple[str, ...]:
     """The words a setting can be, or nothing when it is a number, a switch or free text."""
+    if name in NAMES:
+        return NAMES[name]()
     annotation = FIELDS[name].annotation
     return get_args(annotation) if getattr(annotation, "__origin__", None) is Literal else ()
 
@@ -562,7 +725,7 @@ def contradictions(settings: Settings) -> list[tuple[tuple[str, ...], str]]:
     """Settings that are fine one by one and not together: the names, and a sentence that holds all of them."""
     s = settings
     found: list[tuple[tuple[str, ...], str]] = []
-    if s.momentum > 0 and s.optimizer not in ("sgd", "rmsprop"):
+    if s.momentum > 0 and s.optimizer in ("adagrad", "adam", "adamw"):
         sentence = f"momentum: {s.optimizer} has none of its own; set momentum to 0, or optimizer to sgd or rmsprop"
         found.append((("momentum", "optimizer"), sentence))
     if s.nesterov and not (s.optimizer == "sgd" and s.momentum > 0):
@@ -590,7 +753,9 @@ def contradictions(settings: Settings) -> list[tuple[tuple[str, ...], str]]:
     return found
 
 
-_LOOP = {n: f.default for n, f in FIELDS.items() if group_of(n) != "run" and n not in ("dataset", "data_dir")}
+_OF_DATA = ("dataset", "dataset_arg", "target", "data_dir")
+
+_LOOP = {n: f.default for n, f in FIELDS.items() if group_of(n) != "run" and n not in _OF_DATA}
 _LOOP["val_interval"] = 1
 
 PRESETS: dict[str, dict[str, Any]] = {

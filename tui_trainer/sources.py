@@ -16,6 +16,7 @@ from tui_trainer.errors import SettingsError
 from tui_trainer.settings import (
     ENV_PREFIX,
     FIELDS,
+    NAMES,
     PRESETS,
     PROVENANCE,
     Settings,
@@ -25,6 +26,7 @@ from tui_trainer.settings import (
     is_duration,
     is_switch,
     nearest,
+    no_such_part,
 )
 from tui_trainer.text import clean, did_you_mean
 
@@ -95,6 +97,8 @@ def _sentence(name: str, value: object, error: Any) -> str:
         return f"must be a size such as 10GiB or 800MB, or 0; {found}"
     if kind == "string_pattern_mismatch":
         return f"must be 1 to 64 letters, digits, dots, dashes or underscores, not starting with . or -; {found}"
+    if kind == "string_type" and name in NAMES:
+        return no_such_part(name, value)
     if kind == "value_error":
         return str(context["error"])
     limits = {

@@ -213,7 +213,7 @@ def test_another_machine_is_told_of_and_the_run_goes_on(
 def test_other_data_is_refused_unless_it_is_allowed(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tui_trainer.training.data import Data
+    from tui_trainer.training.examples import Data
 
     program(capsys, "--no-ui", "--epochs", "1", *TINY)
     real = Data.fingerprint

@@ -63,7 +63,10 @@ def other(name: str) -> Any:
         "seed": 7,
         "after": "last",
         "notify_url": "https://ntfy.sh/mine",
+        "target": "price",
+        "monitor": "valid_f1",
     }
+    special |= {n: "width=3 names='a b',c" for n in FIELDS if n.endswith("_arg")}
     special["when_free"] = "10GiB"
     if name in special:
         return special[name]
@@ -217,6 +220,7 @@ WRONG: dict[str, tuple[tuple[Any, ...], tuple[str, ...]]] = {  # as a TOML parse
 }  # fmt: skip
 SAYS = {"int": "a whole number", "float": "a number", "switch": "true or false", "choice": "one of", "text": "a text"}
 DEVICES = ("gpu", "cpu:3", "cuda:", "cuda:-1", "cuda:1234", "CUDA", "cuda:1\n", "[red]", "\x1b[31m")
+ARGUMENTS = ("hidden", "=3", "a=1 b", "1=2", "a='", "-a=1", "[red]", "\x1b[31m")
 SIZES = ("10", "GiB", "-1GB", "1 PB", "1,5GB", "10G", "1e3GB", "10GiB free", "[red]", "\x1b[31m")
 NAMES = (".", "..", "../x", "/x", "a/b", "-x", "x y", "x" * 65, "x" * 300, "a\nb", "é", "[red]", "\x1b[31m", "a\\b")
 ADDRESSES = ("ntfy.sh/mine", "ftp://ntfy.sh/mine", "file:///etc/passwd", "http://", "https:///mine", "https://a b/",
@@ -229,7 +233,12 @@ wrong_values = [
 ]  # fmt: skip
 wrong_values += [("device", value, text) for value in DEVICES for text in (False, True) if value.strip() == value]
 wrong_values += [("name", value, text) for value in NAMES for text in (False, True)]
-wrong_values += [(name, "", True) for name in FIELDS if kind(name) == "text" and FIELDS[name].default is not None]
+wrong_values = [case for case in wrong_values if case[1] != "" or FIELDS[case[0]].default != ""]
+wrong_values += [(name, "", True) for name in FIELDS if kind(name) == "text" and FIELDS[name].default]
+wrong_values += [(n, v, text) for n in FIELDS if n.endswith("_arg") for v in ARGUMENTS for text in (False, True)]
+wrong_values += [
+    ("monitor", value, text) for value in ("loss", "valid", "valid_", "valid_A", "valid_a b") for text in (False, True)
+]
 wrong_values += [("when_free", value, text) for value in SIZES for text in (False, True)]
 wrong_values += [("notify_url", value, text) for value in ADDRESSES for text in (False, True)]
 
@@ -521,6 +530,10 @@ def valid(name: str) -> st.SearchStrategy[Any]:
         return st.from_regex(r"(auto|cpu|mps|(cuda|xpu)(:[0-9]{1,3})?)", fullmatch=True)
     if name == "name":
         return st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}", fullmatch=True) | st.sampled_from(["none", None])
+    if name == "monitor":
+        return st.sampled_from(["valid_loss", "valid_accuracy", "valid_f1", "valid_r2"])
+    if name.endswith("_arg"):
+        return st.from_regex(r"([a-z_]{1,8}=[0-9a-z,.=-]{0,8}( [a-z_]{1,8}='[^'\0\n]{0,8}')?)?", fullmatch=True)
     if name == "when_free":
         return st.from_regex(r"0|[1-9][0-9]{0,5}(\.[0-9]{1,3})?[kMGT]i?B", fullmatch=True)
     if name == "notify_url":

@@ -18,7 +18,7 @@ from tui_trainer.run.events import BatchTrained, Evaluated, RunStarted
 from tui_trainer.settings import Settings
 from tui_trainer.training import batches
 from tui_trainer.training.batches import Augment, Fetched, Loader, Order, Resident, choose_path
-from tui_trainer.training.data import Images
+from tui_trainer.training.examples import Tensors
 from tui_trainer.training.loop import fit
 
 CPU = torch.device("cpu")
@@ -30,13 +30,13 @@ def no_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches, "LOOK", 60.0)
 
 
-def images(examples: int = 100, channels: int = 1, side: int = 16) -> Images:
+def images(examples: int = 100, channels: int = 1, side: int = 16) -> Tensors:
     """Different random images with their own number as label."""
     pixels = torch.randint(1, 256, (examples, channels, side, side), generator=torch.Generator().manual_seed(0))
-    return Images(pixels.to(torch.uint8), torch.arange(examples))
+    return Tensors(pixels.to(torch.uint8), torch.arange(examples))
 
 
-def loader(data: Images, order: Order, workers: int = 0, mp_context: str = "auto", augment: str = "none") -> Loader:
+def loader(data: Tensors, order: Order, workers: int = 0, mp_context: str = "auto", augment: str = "none") -> Loader:
     return Loader(data, order, CPU, workers=workers, mp_context=mp_context, augment=augment)
 
 
@@ -81,13 +81,13 @@ def test_resident_batches_cover_every_example_once_however_many_are_cut_at_once(
     assert [len(y) for _, y in seen[:-1]] == [batch] * (len(seen) - 1)
     assert torch.cat([y for _, y in seen]).sort().values.tolist() == list(range(5000))
     X, y = seen[-1]
-    assert torch.equal(X, data.images[y].float() / 255)
+    assert torch.equal(X, data.inputs[y].float() / 255)
 
 
 def test_data_that_fills_over_half_of_the_free_memory_goes_through_a_loader(
     tiny: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data, size = [images(), images()], 2 * images().images.nbytes
+    data, size = [images(), images()], 2 * images().inputs.nbytes
     monkeypatch.setattr(batches, "free_memory", lambda _device: 2 * size)
     assert choose_path(tiny, data, CPU).resident
     monkeypatch.setattr(batches, "free_memory", lambda _device: 2 * size - 1)
@@ -106,15 +106,15 @@ def test_the_free_memory_is_that_of_this_machine() -> None:
 # --- random changes ------------------------------------------------------------------------------------------------
 
 
-def changed(kind: str, data: Images, indices: Tensor, epoch: int, seed: int = 5) -> Tensor:
-    return Augment(kind, len(data), seed, CPU)(data.images[indices], indices, epoch)
+def changed(kind: str, data: Tensors, indices: Tensor, epoch: int, seed: int = 5) -> Tensor:
+    return Augment(kind, len(data), seed, CPU)(data.inputs[indices], indices, epoch)
 
 
 def test_flip_mirrors_about_half_of_the_images_and_leaves_the_others() -> None:
     data, all_of_them = images(400), torch.arange(400)
     after = changed("flip", data, all_of_them, epoch=1)
-    mirrored = [bool(torch.equal(a, b.flip(2))) for a, b in zip(after, data.images, strict=True)]
-    same = [bool(torch.equal(a, b)) for a, b in zip(after, data.images, strict=True)]
+    mirrored = [bool(torch.equal(a, b.flip(2))) for a, b in zip(after, data.inputs, strict=True)]
+    same = [bool(torch.equal(a, b)) for a, b in zip(after, data.inputs, strict=True)]
     assert all(a != b for a, b in zip(mirrored, same, strict=True))
     assert 150 < sum(mirrored) < 250
 
@@ -122,7 +122,7 @@ def test_flip_mirrors_about_half_of_the_images_and_leaves_the_others() -> None:
 def test_crop_moves_an_image_by_up_to_an_eighth_and_fills_with_black() -> None:
     data, all_of_them = images(300), torch.arange(300)
     after, moves = changed("crop", data, all_of_them, epoch=1), set()
-    for old, new in zip(data.images, after, strict=True):
+    for old, new in zip(data.inputs, after, strict=True):
         bordered = torch.nn.functional.pad(old, [2] * 4)
         found = [
             (down, right)
@@ -146,9 +146,9 @@ def test_a_change_depends_on_seed_epoch_and_example_and_not_on_the_batch() -> No
 
 def test_only_what_is_learnt_from_is_changed(tiny: Settings) -> None:
     course = prepared(tiny.model_copy(update={"augment": "flip_crop"}))
-    assert torch.equal(next(iter(course.valid_batches))[0], course.splits.valid.images[:500].float() / 255)
+    assert torch.equal(next(iter(course.valid_batches))[0], course.splits.valid.inputs[:500].float() / 255)
     course.begin_epoch(1)
-    (_, (X, y)), whole = next(course.train_batches()), course.splits.train.images.float() / 255
+    (_, (X, y)), whole = next(course.train_batches()), course.splits.train.inputs.float() / 255
     same = sum(bool((whole == x).flatten(1).all(1).any()) for x in X)
     assert same < len(y) / 4
     plain = [e.loss for e in only(BatchTrained, fit(tiny, Inbox()))]
@@ -206,7 +206,7 @@ def test_an_epoch_that_is_left_early_begins_anew_with_workers(tiny: Settings) ->
         course.begin_epoch(epoch)
         _, (X, y) = next(course.train_batches())
         indices = next(iter(course.train_order))
-        assert torch.equal(y, course.splits.train.labels[indices])
-        assert torch.equal(X, course.splits.train.images[indices].float() / 255)
+        assert torch.equal(y, course.splits.train.targets[indices])
+        assert torch.equal(X, course.splits.train.inputs[indices].float() / 255)
     course.close()
     assert not multiprocessing.active_children()

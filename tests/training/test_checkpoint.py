@@ -63,7 +63,13 @@ def test_a_checkpoint_has_the_tutorials_keys_and_loads_as_plain_numbers(tiny: Se
     valid = [e for e in only(Evaluated, events) if e.split == "valid"]
     assert (saved["epoch"], saved["loss"]) == (2, valid[-1].loss)
     assert (saved["step"], saved["batch"], saved["updates"], saved["unimproved"]) == (16, 8, 16, 0)
-    assert saved["best"] == {"epoch": 2, "step": 16, "loss": valid[-1].loss, "accuracy": valid[-1].accuracy}
+    assert saved["best"] == {
+        "epoch": 2,
+        "step": 16,
+        "loss": valid[-1].loss,
+        "accuracy": valid[-1].accuracy,
+        "scores": {},
+    }
     assert json.loads(saved["settings"])["lr"] == 2e-3
     assert set(saved["rng"]) == {"torch", "cuda", "python", "numpy"}
 

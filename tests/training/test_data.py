@@ -24,8 +24,10 @@ from tui_trainer.run.commands import Inbox
 from tui_trainer.run.events import BatchTrained, Event, Preparing, RunStarted, Warned
 from tui_trainer.settings import Settings
 from tui_trainer.training.batches import Order, Resident
-from tui_trainer.training.data import Data, load, read_idx, read_split, stratified
+from tui_trainer.training.data import load, stratified
+from tui_trainer.training.examples import Data
 from tui_trainer.training.loop import fit
+from tui_trainer.training.readers.idx import read_idx, read_split
 
 HAS_REAL_FILES = all((SYSTEM_FOLDER / f"{name}.gz").is_file() for name in IDX_FILES)
 needs_real_files = pytest.mark.skipif(not HAS_REAL_FILES, reason="needs Debian's dataset-fashion-mnist")
@@ -74,7 +76,7 @@ def no_system_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_held_out_part_has_exactly_the_same_share_of_every_class(tiny: Settings, fraction: float) -> None:
     data, _ = loaded(tiny.model_copy(update={"valid_fraction": fraction}))
     per_class = torch.bincount(mini("train")[1], minlength=10)
-    assert torch.bincount(data.valid.labels, minlength=10).tolist() == [round(fraction * int(n)) for n in per_class]
+    assert torch.bincount(data.valid.targets, minlength=10).tolist() == [round(fraction * int(n)) for n in per_class]
     assert len(data.train) + len(data.valid) == 5000
     assert data.test is not None and len(data.test) == 1000
 
@@ -131,7 +133,7 @@ def test_batches_hold_what_torchvision_makes_of_an_image(tiny: Settings) -> None
     data, _ = loaded(tiny.model_copy(update={"valid_fraction": 0.0}))
     X, y = next(iter(Resident(data.train, Order(5000, 16, seed=None), torch.device("cpu"))))
     assert (X.shape, X.dtype, y.shape, y.dtype) == ((16, 1, 28, 28), torch.float32, (16,), torch.int64)
-    tensors = [pil_to_tensor(to_pil_image(image)) for image in data.train.images[:16]]
+    tensors = [pil_to_tensor(to_pil_image(image)) for image in data.train.inputs[:16]]
     torch.testing.assert_close(X, to_dtype(torch.stack(tensors), torch.float32, scale=True), rtol=0, atol=1e-7)
     assert torch.equal(y, mini("train")[1][:16])
 
@@ -286,11 +288,11 @@ def test_the_real_files_of_the_system_are_read_in_place(tmp_path: Path) -> None:
     data, events = loaded(Settings(seed=0))
     assert (len(data.train), len(data.valid)) == (54_000, 6_000)
     assert data.test is not None and len(data.test) == 10_000
-    assert torch.bincount(data.train.labels).tolist() == [5_400] * 10
-    assert torch.bincount(data.test.labels).tolist() == [1_000] * 10
+    assert torch.bincount(data.train.targets).tolist() == [5_400] * 10
+    assert torch.bincount(data.test.targets).tolist() == [1_000] * 10
     assert (data.source, events) == (f"fashion-mnist found in {SYSTEM_FOLDER}", [])
     assert not (tmp_path / "data").exists(), "nothing is copied or unzipped"
-    assert round(float(data.test.images.float().mean()) / 255, 4) == 0.2868  # known of FashionMNIST
+    assert round(float(data.test.inputs.float().mean()) / 255, 4) == 0.2868  # known of FashionMNIST
 
 
 # --- downloading ---------------------------------------------------------------------------------------------------
@@ -363,7 +365,7 @@ def test_a_download_tells_its_progress_and_leaves_what_torchvision_reads(
     assert sorted(path.name for path in raw.iterdir()) == sorted(IDX_FILES), "nothing half-done is left"
     theirs = FashionMNIST(tmp_path / "data", train=False, download=False)
     assert len(theirs) == 10_000 and len(FashionMNIST(tmp_path / "data", train=True, download=False)) == 60_000
-    assert torch.equal(theirs.data, data.test.images[:, 0]) and torch.equal(theirs.targets, data.test.labels)
+    assert torch.equal(theirs.data, data.test.inputs[:, 0]) and torch.equal(theirs.targets, data.test.targets)
     assert find_files("fashion-mnist", "data") == Path("data/FashionMNIST/raw"), "it is found there from now on"
 
 

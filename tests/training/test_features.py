@@ -217,7 +217,7 @@ def test_plateau_lowers_the_rate_when_torch_would(tiny: Settings, monitor: str, 
     used = {"scheduler": "plateau", "lr": 0.01, "decay_rate": 0.5, "decay_epochs": 2, "min_delta": 0.02}
     settings = tiny.model_copy(update=used | {"monitor": monitor, "min_lr": min_lr})
     ours, theirs = (torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.01) for _ in range(2))
-    schedule = Schedule(ours, settings, updates_per_epoch=3)
+    schedule = Schedule(ours, settings, updates_per_epoch=3, wants_more=monitor == "valid_accuracy")
     plateau = lr_scheduler.ReduceLROnPlateau(
         theirs,
         mode="min" if monitor == "valid_loss" else "max",
@@ -619,7 +619,7 @@ def test_label_smoothing_is_that_of_torch(tiny: Settings) -> None:
 def broken(monkeypatch: pytest.MonkeyPatch, value: float, *, at: int, training: bool = True) -> None:
     """Make call number `at` of the loss, counted in training or in measuring only, give `value`."""
     monkeypatch.setattr(optim, "replays", lambda *_: False)  # a tape calls no Python: it would not count
-    calls = 0
+    calls = 0 if training else -1  # the first measurement tries out whether all parts fit
 
     def make(smoothing: float) -> Callable[[Tensor, Tensor], Tensor]:
         def loss(outputs: Tensor, y: Tensor) -> Tensor:

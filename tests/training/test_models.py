@@ -8,8 +8,14 @@ from tui_trainer.catalog import DATASETS, MODELS
 from tui_trainer.run.commands import Inbox
 from tui_trainer.run.events import RunStarted
 from tui_trainer.settings import Settings, choices_of
+from tui_trainer.training import models
 from tui_trainer.training.loop import fit
-from tui_trainer.training.models import build, count, layers_of
+from tui_trainer.training.models import count, layers_of
+
+
+def build(name: str, shape: tuple[int, ...], outputs: int) -> nn.Module:
+    return models.build(Settings(model=name), shape, outputs)
+
 
 SHAPES = [((1, 28, 28), 10), ((3, 32, 32), 100), ((1, 29, 31), 7)]
 

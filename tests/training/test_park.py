@@ -326,7 +326,7 @@ def test_a_parked_run_gives_most_of_its_data_and_all_of_its_parts_back(
 
     def noted(self: courses.Course, *words: Any) -> None:
         make(self, *words)
-        parts = (self, self.model, self.optimizer, self.step, self.schedule, self.splits.train.images)
+        parts = (self, self.model, self.optimizer, self.step, self.schedule, self.splits.train.inputs)
         alive.extend(weakref.ref(part) for part in parts)
 
     monkeypatch.setattr(courses.Course, "__init__", noted)

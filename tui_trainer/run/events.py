@@ -8,7 +8,21 @@ import time
 import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+
+class Score(NamedTuple):
+    """Something that is measured beside the loss."""
+
+    name: str
+    """`accuracy`, `f1`, `mae`: what `monitor` calls valid_accuracy, valid_f1, valid_mae."""
+    better: str = "higher"
+    """higher or lower."""
+    unit: str = "percent"
+    """percent for fractions that are shown so; nothing for plain numbers."""
+
+
+ACCURACY = Score("accuracy")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +62,9 @@ class RunStarted(Event):
     """Such as `cuda:0 NVIDIA H200` or `cpu`."""
     data: str
     """Where the data came from, as a phrase."""
+    task: str = "classification"
+    scores: tuple[tuple[str, str, str], ...] = (ACCURACY,)
+    """What is measured, each a `Score`; the first is shown as the result of the run."""
     resumed_from: str | None = None
     """The checkpoint this run carries on from, below its folder; None when it begins."""
     epoch: int = 0
@@ -62,6 +79,7 @@ class RunStarted(Event):
     """The best epoch so far, with its loss and accuracy as in `RunEnded`."""
     best_loss: float | None = None
     best_accuracy: float | None = None
+    best_scores: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,11 +117,28 @@ class Evaluated(Event):
     step: int
     loss: float
     """Mean of the loss function over the split, nats per example for cross-entropy."""
-    accuracy: float
-    """Fraction right, 0 to 1. Format as a percentage only on screen."""
-    confusion: tuple[tuple[int, ...], ...]
-    """Counts, [true][predicted], C by C."""
     seconds: float
+    accuracy: float | None = None
+    """Fraction right, 0 to 1; None where nothing is right or wrong. Format as a percentage only on screen."""
+    confusion: tuple[tuple[int, ...], ...] = ()
+    """Counts, [true][predicted], C by C; empty when there are no classes."""
+    scores: dict[str, float] = field(default_factory=dict)
+    """What else is measured, by name: f1, mae, r2."""
+    labels: tuple[tuple[float, float, float, int], ...] = ()
+    """Of each label: precision, recall, F1, and how many examples have it."""
+    density: tuple[tuple[int, ...], ...] = ()
+    """Of predicted numbers: counts of [true][predicted] in as many equal steps each from `low` to `high`."""
+    residuals: tuple[int, ...] = ()
+    """Counts of predicted less true, in equal steps from -`spread` to `spread`."""
+    low: float = 0.0
+    high: float = 0.0
+    spread: float = 0.0
+
+    def score(self, name: str) -> float | None:
+        """The loss, the accuracy, or another score, by its name; None when it was not measured."""
+        if name == "loss":
+            return self.loss
+        return self.accuracy if name == "accuracy" else self.scores.get(name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,6 +229,8 @@ class RunEnded(Event):
     """Validation accuracy of the best epoch, a fraction."""
     seconds: float
     """Since the run started, pauses included."""
+    best_scores: dict[str, float] = field(default_factory=dict)
+    """The other scores of the best epoch."""
 
 
 KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in Event.__subclasses__()}
@@ -285,6 +322,8 @@ def _typed(hint: Any) -> _Typed:
         return lambda value: None if value is None else inner(value)
     if get_origin(hint) is tuple:
         return _items(arms[0]) if arms[1:] == (...,) else _each(arms)
+    if get_origin(hint) is dict and arms[1] is float:
+        return _numbers
     wanted = get_origin(hint) or hint
 
     def plain(value: Any) -> Any:
@@ -298,6 +337,13 @@ def _typed(hint: Any) -> _Typed:
         raise ValueError(f"expected {wanted.__name__}, found {type(value).__name__}")
 
     return plain
+
+
+def _numbers(value: Any) -> dict[str, float]:
+    """Of a dict of numbers: those that are numbers. What is null was not finite, and is left out."""
+    if not isinstance(value, dict):
+        raise ValueError(f"expected a dict, found {type(value).__name__}")
+    return {str(k): float(v) for k, v in value.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
 
 
 def _items(hint: Any) -> _Typed:
@@ -332,6 +378,8 @@ def _plain(hint: Any) -> Any:
     """The type whose values need nothing done. No JSON value has that of a tuple."""
     if get_origin(hint) in (Union, types.UnionType):
         return next(_plain(arm) for arm in get_args(hint) if arm is not type(None))
+    if get_origin(hint) is dict and get_args(hint)[1] is float:
+        return None  # each of its values is looked at
     return get_origin(hint) or hint
 
 

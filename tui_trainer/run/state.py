@@ -358,7 +358,8 @@ class RunState:
         self.validation, self.validation_seconds = event, event.seconds
         if abs(event.loss) < float("inf"):
             self.valid_curve.add(event.step, event.loss)
-        self.accuracy_curve.add(event.step, event.accuracy)
+        if event.accuracy is not None:
+            self.accuracy_curve.add(event.step, event.accuracy)
         place = f"epoch {event.epoch}" if self.batch == self.batches else f"step {event.step:,}"
         scores = f"loss {fixed(event.loss)}, accuracy {percent(event.accuracy)}"
         text = f"validation at {place}: {scores}"

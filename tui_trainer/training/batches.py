@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from tui_trainer.errors import DataError
 from tui_trainer.settings import Settings
 from tui_trainer.text import clean, size
-from tui_trainer.training.data import Batch, Images
+from tui_trainer.training.examples import Batch, Data, Examples, Tensors
 
 LOOK = 5.0
 """Seconds after which a wait for data is told of, and commands are looked at."""
@@ -103,15 +103,19 @@ class DataPath:
     """A phrase for people: `held on cuda:0, 55 MB`, `through a DataLoader, 2 workers (fork), as asked for`."""
 
 
-def choose_path(settings: Settings, splits: list[Images], device: torch.device) -> DataPath:
+def choose_path(settings: Settings, splits: list[Examples], device: torch.device) -> DataPath:
     """Resident when it is asked for, or when the data fits into half of the device's free memory."""
-    s, wanted, free = settings, sum(images.images.nbytes for images in splits), free_memory(device)
-    if s.data_path == "resident" or (s.data_path == "auto" and wanted <= free / 2):
+    s, wanted, free = settings, sum(examples.nbytes for examples in splits), free_memory(device)
+    made = not all(examples.in_memory for examples in splits)
+    if made and s.data_path == "resident":
+        raise DataError(f"{clean(s.dataset, 60)} makes its examples one by one: data_path must be auto or loader.")
+    if not made and (s.data_path == "resident" or (s.data_path == "auto" and wanted <= free / 2)):
         idle = f"; {s.workers} workers are not needed" if s.workers else ""
         return DataPath(True, f"held on {device}, {size(wanted)}{idle}")
     context = s.mp_context if s.mp_context != "auto" else multiprocessing.get_start_method()
     workers = f", {s.workers} worker{'s' if s.workers > 1 else ''} ({context})" if s.workers else ""
     why = "as asked for" if s.data_path == "loader" else f"{size(wanted)} is over half of the {size(free)} free"
+    why = "each example is made when it is wanted" if made else why
     return DataPath(False, f"through a DataLoader{workers}, {why}")
 
 
@@ -129,11 +133,22 @@ class Batches:
     """
 
     def __init__(
-        self, images: Images, order: Order, device: torch.device, *, augment: str = "none", channels_last: bool = False
+        self,
+        examples: Examples,
+        order: Order,
+        device: torch.device,
+        *,
+        augment: str = "none",
+        channels_last: bool = False,
+        mean: tuple[float, ...] = (),
+        std: tuple[float, ...] = (),
     ) -> None:
-        self._images, self.order, self._device = images, order, device
-        self._augment = Augment(augment, len(images), order.seed or 0, device) if augment != "none" else None
+        """`mean` and `std` are those of each channel or column that inputs are normalised by; empty for not at all."""
+        self._examples, self.order, self._device = examples, order, device
+        self._augment = Augment(augment, len(examples), order.seed or 0, device) if augment != "none" else None
         self._format = torch.channels_last if channels_last else torch.preserve_format
+        channels = (-1, *(1,) * (len(examples.shape) - 1))
+        self._normal = [torch.tensor(part, device=device).view(channels) for part in (mean, std)] if mean else None
 
     def __len__(self) -> int:
         return len(self.order)
@@ -144,32 +159,39 @@ class Batches:
     def close(self) -> None:
         """End what fetches the batches."""
 
-    def _inputs(self, images: Tensor, indices: Tensor | None) -> Tensor:
-        """Bytes on the device as the model's inputs: changed at random when that is set, float32 from 0 to 1."""
+    def as_inputs(self, inputs: Tensor, indices: Tensor | None = None) -> Tensor:
+        """What is kept, on the device, as the model's inputs: changed at random when that is set, bytes from 0 to 1."""
         if self._augment is not None and indices is not None:
-            images = self._augment(images, indices, self.order.epoch)
-        X = images.to(torch.float32, memory_format=self._format)
-        return X.div_(255)
+            inputs = self._augment(inputs, indices, self.order.epoch)
+        form = self._format if inputs.dim() == 4 else torch.preserve_format
+        X = inputs.to(torch.float32, memory_format=form)
+        if inputs.dtype == torch.uint8:
+            X.div_(255)
+        if self._normal is not None:
+            mean, std = self._normal
+            X = (X - mean) / std
+        return X
 
 
 class Resident(Batches):
     """The data lies on the device as bytes; many small batches are cut out of it at once."""
 
-    def __init__(self, images: Images, order: Order, device: torch.device, **options: Any) -> None:
-        super().__init__(images.to(device), order, device, **options)
+    def __init__(self, examples: Tensors, order: Order, device: torch.device, **options: Any) -> None:
+        super().__init__(examples, order, device, **options)
+        self._held = examples.to(device)
 
     def __iter__(self) -> Iterator[Batch]:
-        images, labels, batch = self._images.images, self._images.labels, self.order.batch_size
+        images, labels, batch = self._held.inputs, self._held.targets, self.order.batch_size
         example = 4 * images[0].numel()
         together = batch * max(1, CHUNK // (batch * example))
         if self.order.seed is None:
             for first in range(self.order.first * batch, self.order.examples, together):
                 rows = slice(first, min(first + together, self.order.examples))
-                X = self._inputs(images[rows], None)
+                X = self.as_inputs(images[rows], None)
                 yield from zip(X.split(batch), labels[rows].split(batch), strict=True)  # type: ignore[no-untyped-call]
             return
         for chunk in self.order.indices().to(self._device).split(together):  # type: ignore[no-untyped-call]
-            X = self._inputs(images[chunk], chunk)
+            X = self.as_inputs(images[chunk], chunk)
             yield from zip(X.split(batch), labels[chunk].split(batch), strict=True)  # type: ignore[no-untyped-call]
 
 
@@ -189,12 +211,11 @@ class Numbers(Sampler[list[int]]):
 class Fetched(Dataset[tuple[Tensor, Tensor]]):
     """What a worker process fetches: a whole batch as bytes, with its labels."""
 
-    def __init__(self, images: Images) -> None:
-        self._images = images
+    def __init__(self, examples: Examples) -> None:
+        self._examples = examples
 
     def __getitem__(self, numbers: list[int]) -> tuple[Tensor, Tensor]:
-        indices = torch.tensor(numbers)
-        return self._images.images[indices], self._images.labels[indices]
+        return self._examples.raw(torch.tensor(numbers))
 
 
 class Loader(Batches):
@@ -205,7 +226,7 @@ class Loader(Batches):
 
     def __init__(
         self,
-        images: Images,
+        examples: Examples,
         order: Order,
         device: torch.device,
         *,
@@ -215,14 +236,14 @@ class Loader(Batches):
         **options: Any,
     ) -> None:
         """`patience` is how many seconds a batch may take, when workers fetch it."""
-        super().__init__(images, order, device, **options)
+        super().__init__(examples, order, device, **options)
         self._patience = patience
-        self._last_label = int(images.labels.max())
+        self._last_label = int(examples.targets.max()) if examples.targets.dtype == torch.int64 else None
         look = min(LOOK, patience)
         self._look = look
         context = None if mp_context == "auto" or not workers else mp_context
         self._loader: DataLoader[tuple[Tensor, Tensor]] | None = DataLoader(
-            Fetched(images),
+            Fetched(examples),
             sampler=Numbers(order),
             batch_size=None,
             num_workers=workers,
@@ -251,12 +272,12 @@ class Loader(Batches):
                             f"Batch {number:,} did not come within {waited:.0f} s: a data worker hangs. What was saved "
                             "before is kept.\nTry --workers 0, or a longer --data-timeout."
                         ) from None
-                    yield self._images.none()
+                    yield self._examples.none()
                 else:
                     break
             waited = 0.0
             self._check(images, y, len(indices), number)
-            X = self._inputs(images.to(self._device, non_blocking=True), indices)
+            X = self.as_inputs(images.to(self._device, non_blocking=True), indices)
             yield X, y.to(self._device, non_blocking=True)
 
     def _check(self, images: object, y: object, examples: int, number: int) -> None:
@@ -265,15 +286,17 @@ class Loader(Batches):
         Raises:
             DataError: a batch is not like the data it should be of.
         """
-        wanted = (examples, *self._images.images.shape[1:])
+        wanted = (examples, *self._examples.shape)
+        targets = self._examples.targets
+        what = f"{examples} whole numbers" if targets.dim() == 1 else f"{(examples, *targets.shape[1:])} numbers"
         reason = ""
         if not (isinstance(images, Tensor) and isinstance(y, Tensor)):
             reason = f"it is {type(images).__name__} and {type(y).__name__}, not two tensors"
         elif images.shape != wanted:
             reason = f"its images are {tuple(images.shape)}, not {wanted}"
-        elif y.shape != (examples,) or y.dtype != torch.int64:
-            reason = f"its labels are {tuple(y.shape)} of {y.dtype}, not {examples} whole numbers"
-        elif not 0 <= int(y.min()) <= int(y.max()) <= self._last_label:
+        elif y.shape != (examples, *targets.shape[1:]) or y.dtype != targets.dtype:
+            reason = f"its labels are {tuple(y.shape)} of {y.dtype}, not {what}"
+        elif self._last_label is not None and not 0 <= int(y.min()) <= int(y.max()) <= self._last_label:
             reason = f"its labels go from {int(y.min())} to {int(y.max())}, not from 0 to {self._last_label}"
         if reason:
             raise DataError(f"Batch {number:,} does not fit: {reason}. What was saved before is kept.")
@@ -313,11 +336,16 @@ def _shared_memory() -> str:
     return f" (/dev/shm has {size(left.f_bavail * left.f_frsize)} free)"
 
 
-def make_batches(path: DataPath, images: Images, order: Order, device: torch.device, settings: Settings) -> Batches:
-    """The batches of a split by the path that was chosen; only those in a shuffled order are augmented."""
+def make_batches(
+    path: DataPath, data: Data, examples: Examples, order: Order, device: torch.device, settings: Settings
+) -> Batches:
+    """The batches of a split of `data` by the path that was chosen; only those in a shuffled order are augmented."""
     s = settings
     augment = s.augment if order.seed is not None or s.overfit_batches else "none"
-    options: dict[str, Any] = {"augment": augment, "channels_last": s.channels_last}
+    options: dict[str, Any] = {"augment": augment, "channels_last": s.channels_last, "mean": data.mean, "std": data.std}
     if path.resident:
-        return Resident(images, order, device, **options)
-    return Loader(images, order, device, workers=s.workers, mp_context=s.mp_context, patience=s.data_timeout, **options)
+        assert isinstance(examples, Tensors)
+        return Resident(examples, order, device, **options)
+    return Loader(
+        examples, order, device, workers=s.workers, mp_context=s.mp_context, patience=s.data_timeout, **options
+    )

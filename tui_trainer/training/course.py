@@ -13,16 +13,16 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tui_trainer.errors import DeviceError, DivergedError, ModelError, TrainerError
 from tui_trainer.run.commands import Inbox, Stop
 from tui_trainer.run.events import BatchTrained, CheckpointSaved, Evaluated, Event, RunEnded, RunStarted, Warned
-from tui_trainer.settings import Settings
+from tui_trainer.settings import Settings, is_place
 from tui_trainer.text import clean, fixed
 from tui_trainer.training import checkpoint, devices, models, reading, snapshot
 from tui_trainer.training.batches import Batches, Order, choose_path, make_batches
 from tui_trainer.training.checkpoint import Save, Writer
-from tui_trainer.training.data import Batch, Data, Images
+from tui_trainer.training.examples import Batch, Data, Examples
 from tui_trainer.training.graph import Graph, why_no_graph
-from tui_trainer.training.losses import LOSSES
 from tui_trainer.training.meter import LossMeter, Spikes, Watch
 from tui_trainer.training.optim import Schedule, Step, make_optimizer
+from tui_trainer.training.tasks import Task
 
 EVALUATION_BATCH = 512
 """Examples measured at once when training batches are smaller: no gradients are kept, so more fit."""
@@ -35,6 +35,7 @@ class Course:
         self,
         settings: Settings,
         splits: Data,
+        task: Task,
         model: nn.Module,
         device: torch.device,
         inbox: Inbox,
@@ -43,17 +44,19 @@ class Course:
     ) -> None:
         """`forward` is the compiled model, when there is one."""
         s = self.settings = settings
-        self.splits, self.model, self.device = splits, model, device
+        self.splits, self.task, self.model, self.device = splits, task, model, device
+        self.outputs = task.outputs(splits)
+        """Numbers that the model gives for an example."""
         self.fingerprint = splits.fingerprint()
         self.inbox, self._folder = inbox, folder
         self.writer = Writer()
-        self.loss_function = LOSSES[s.loss](s.label_smoothing)
+        self.loss_function = task.losses[s.loss](s.label_smoothing)
         held = [images for images in (splits.train, splits.valid, splits.test) if images is not None]
         self.data_path = choose_path(s, held, device)
         """How the data reaches the device, and why."""
         shuffle = None if s.overfit_batches else s.seed or 0
         self.train_order = Order(len(splits.train), s.batch_size, seed=shuffle, limit=s.limit_train_batches)
-        self._train_batches = make_batches(self.data_path, splits.train, self.train_order, device, s)
+        self._train_batches = make_batches(self.data_path, splits, splits.train, self.train_order, device, s)
         self.valid_batches = self._to_measure(splits.valid)
         self.test_batches = None if splits.test is None else self._to_measure(splits.test)
         self.batches = len(self.train_order)
@@ -61,11 +64,19 @@ class Course:
         no_graph = why_no_graph(s, device)
         records = no_graph is None and s.cuda_graph != "off"
         self.optimizer = make_optimizer(model, s, graph=records)
-        self.schedule = Schedule(self.optimizer, s, updates)
+        self.schedule = Schedule(self.optimizer, s, updates, wants_more=self.wants_more)
         self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(s.ema)) if s.ema else None  # type: ignore[no-untyped-call]
         """The moving average of the weights, measured and kept in place of them when it is wanted."""
         measured, examples = (self.loss_function, self.optimizer, self.schedule, s), self.train_order.examples
-        self.step = Step(model, *measured, examples, device, forward=forward, average=self.average)
+        self.step = Step(
+            model,
+            *measured,
+            examples,
+            device,
+            forward=forward,
+            average=self.average,
+            repeats=models.repeats(s) and not is_place(s.loss),
+        )
         self.warnings: list[str] = []
         """What fell back to something slower, still to be told."""
         if records:
@@ -116,11 +127,11 @@ class Course:
         self.reported_at = -1
         """The step of the last report."""
 
-    def _to_measure(self, images: Images) -> Batches:
+    def _to_measure(self, images: Examples) -> Batches:
         """A split in its own order, in large batches."""
         size = max(self.settings.batch_size, EVALUATION_BATCH)
         order = Order(len(images), size, seed=None, limit=1 if self.settings.dry_run else 0)
-        return make_batches(self.data_path, images, order, self.device, self.settings)
+        return make_batches(self.data_path, self.splits, images, order, self.device, self.settings)
 
     def _warn_no_graph(self, reason: str) -> None:
         self.warnings.append(f"steps are not replayed as a CUDA graph ({clean(reason)}); they are taken one by one")
@@ -156,6 +167,11 @@ class Course:
                 return
             self.watch.waited += time.perf_counter() - asked
             yield self.batch + 1, batch
+
+    def inputs_of(self, examples: Examples, indices: Tensor) -> Batch:
+        """The examples at `indices` as the model sees them when it is measured, and their targets, on the device."""
+        inputs, y = examples.raw(indices)
+        return self.valid_batches.as_inputs(inputs.to(self.device)), y.to(self.device)
 
     def count(self, loss: float | Tensor, examples: int) -> None:
         """Take note of a batch that is done."""
@@ -261,6 +277,8 @@ class Course:
             layers=models.layers_of(self.model, splits.shape),
             device=devices.describe(self.device),
             data=f"{splits.source}, {self.data_path.why}",
+            task=self.task.name,
+            scores=self.task.scores,
             resumed_from=self.resumed_from,
             epoch=self.epoch,
             batch=self.batch,
@@ -270,6 +288,7 @@ class Course:
             best_epoch=self.best.epoch if self.best else None,
             best_loss=self.best.loss if self.best else None,
             best_accuracy=self.best.accuracy if self.best else None,
+            best_scores=self.best.scores if self.best else {},
         )
 
     def ended(self, reason: str, *, error: str | None = None, exit_code: int = 0) -> RunEnded:
@@ -280,6 +299,7 @@ class Course:
             best_epoch=self.best.epoch if self.best else None,
             best_loss=self.best.loss if self.best else None,
             best_accuracy=self.best.accuracy if self.best else None,
+            best_scores=self.best.scores if self.best else {},
             seconds=self.watch.elapsed(),
         )
 
@@ -290,13 +310,21 @@ class Course:
         return self.over or self.epoch % self.settings.val_interval == 0 or self.epoch == self.settings.epochs
 
     def monitored(self, result: Evaluated) -> float:
-        return result.loss if self.settings.monitor == "valid_loss" else result.accuracy
+        """What decides which epoch is best; what was not measured is never better."""
+        value = result.score(self.settings.monitor.removeprefix("valid_"))
+        return math.nan if value is None else value
+
+    @property
+    def wants_more(self) -> bool:
+        """True when more of what is monitored is better."""
+        name = self.settings.monitor.removeprefix("valid_")
+        return any(score.name == name and score.better == "higher" for score in self.task.scores)
 
     def is_best(self, result: Evaluated) -> bool:
         """Compare with the best so far and remember the better one."""
         s = self.settings
         best = self.monitored(self.best) if self.best else None
-        if is_better(self.monitored(result), best, monitor=s.monitor, min_delta=s.min_delta):
+        if is_better(self.monitored(result), best, wants_more=self.wants_more, min_delta=s.min_delta):
             self.best, self.unimproved = result, 0
             return True
         self.unimproved += 1
@@ -324,7 +352,7 @@ class Course:
         """Whether this epoch is among the `save_top_k` best, and the epoch whose file it pushes out."""
         if self.settings.save_top_k == 1 or result is None or not math.isfinite(self.monitored(result)):
             return False, None
-        sign = 1 if self.settings.monitor == "valid_loss" else -1
+        sign = -1 if self.wants_more else 1
         self.top = sorted([*self.top, (sign * self.monitored(result), self.epoch)])
         out = self.top.pop()[1] if len(self.top) > self.settings.save_top_k else None
         if out is not None and self.settings.save_every and out % self.settings.save_every == 0:
@@ -462,10 +490,10 @@ class Course:
         return model
 
 
-def is_better(value: float, best: float | None, *, monitor: str, min_delta: float) -> bool:
+def is_better(value: float, best: float | None, *, wants_more: bool, min_delta: float) -> bool:
     """True when `value` beats `best` by more than `min_delta`. What is not finite never beats anything."""
     if not math.isfinite(value):
         return False
     if best is None:
         return True
-    return value < best - min_delta if monitor == "valid_loss" else value > best + min_delta
+    return value > best + min_delta if wants_more else value < best - min_delta

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tui_trainer.errors import DeviceError, DivergedError, FolderError, TrainerError
+from tui_trainer.errors import DeviceError, DivergedError, FolderError, ModelError, TrainerError
 from tui_trainer.run import commands
 from tui_trainer.run.commands import Inbox
 from tui_trainer.run.events import (
@@ -28,7 +28,7 @@ from tui_trainer.run.events import (
 from tui_trainer.run.resume import Resume
 from tui_trainer.settings import Settings
 from tui_trainer.text import clean
-from tui_trainer.training import checkpoint, data, devices, models, reading, resuming
+from tui_trainer.training import checkpoint, data, devices, examples, models, reading, resuming, tasks
 from tui_trainer.training.checkpoint import Happening, in_order
 from tui_trainer.training.course import Course
 from tui_trainer.training.park import Kept
@@ -66,7 +66,7 @@ def train(course: Course) -> Iterator[Happening]:
         if course.leaves_out(batch):
             continue
         try:
-            loss = course.step(X, y, batch)  # predict, measure, backward, update: see optim.Step
+            loss = course.step(X, course.task.targets(y), batch)  # predict, measure, backward, update: see optim.Step
         except Exception as error:
             raise course.fault_of_step(error, X) from error
         course.count(loss, len(X))
@@ -88,16 +88,15 @@ def train(course: Course) -> Iterator[Happening]:
 def evaluate(
     course: Course, split: str, model: nn.Module | None = None, at: Evaluated | None = None
 ) -> Generator[Happening, None, Evaluated]:
-    """The average loss, the accuracy and the confusion counts over `valid` or `test`, without learning from it."""
+    """The average loss and the scores of the task over `valid` or `test`, without learning from it."""
     yield Preparing(what="test" if split == "test" else "validation")
     began = time.monotonic()
     model = model or course.measured_model()
     waits = not course.paused  # a measurement asked for in a pause is made in it
     batches = course.test_batches if split == "test" else course.valid_batches
     assert batches is not None
-    classes = len(course.splits.classes)
     loss_sum = torch.zeros((), device=course.device)
-    confusion = torch.zeros(classes * classes, dtype=torch.int64, device=course.device)
+    meter = course.task.meter(course.outputs, course.device)
     examples = 0
     course.measuring = True
     model.eval()
@@ -106,26 +105,25 @@ def evaluate(
             yield Preparing(what=course.waiting())
             yield from obey(course, waits=waits)
             continue
+        y = course.task.targets(y)
         try:
             with course.step.autocast:
                 pred = model(X)
                 loss_sum += course.loss_function(pred, y) * len(X)
         except Exception as error:
             raise course.fault_of_step(error, X) from error
-        confusion.scatter_add_(0, y * classes + pred.argmax(1), torch.ones_like(y))  # bincount waits for the device
+        meter.add(pred, y)  # stays on the device
         examples += len(X)
         yield from obey(course, waits=waits)
         model.eval()
     course.measuring = False
-    counts = confusion.view(classes, classes).tolist()
     result = Evaluated(
         split=split,
         epoch=at.epoch if at else course.epoch,
         step=at.step if at else course.steps,
         loss=float(loss_sum) / examples,
-        accuracy=sum(counts[i][i] for i in range(classes)) / examples,
-        confusion=tuple(tuple(row) for row in counts),
         seconds=time.monotonic() - began,
+        **meter.figures(),
     )
     yield result
     if not math.isfinite(result.loss):
@@ -372,16 +370,18 @@ def prepare(
         try:
             yield next(loading)
         except StopIteration as done:
-            splits: data.Data = done.value
+            splits: examples.Data = done.value
             break
         if inbox.stop is not None:
             raise Stopped(inbox.stop)
     used: dict[str, object] = {"dataset": splits.name}
     if settings.dry_run:
         used |= {"epochs": 1, "limit_train_batches": 1, "warmup_epochs": 0.0}
+    task = tasks.find(settings, splits)
+    used["loss"] = tasks.loss_name(settings, task)
     settings = settings.model_copy(update=used)
     yield Preparing(what="model")
-    model = models.build(settings.model, splits.shape, len(splits.classes)).to(device)
+    model = models.build(settings, splits.shape, task.outputs(splits), splits.categories).to(device)
     if settings.channels_last:
         model = model.to(memory_format=torch.channels_last)
     forward = None
@@ -394,7 +394,8 @@ def prepare(
             yield Warned(
                 text=f"the model is not compiled ({type(error).__name__}: {reason}); its layers run one by one"
             )
-    course = Course(settings, splits, model, device, inbox, folder, forward)
+    course = Course(settings, splits, task, model, device, inbox, folder, forward)
+    try_out(course)
     if resume is None or saved is None:
         course.begin_epoch(1)
     else:
@@ -402,6 +403,37 @@ def prepare(
         for warning in resuming.carry_on(course, saved, shown, resume):
             yield Warned(text=warning)
     return course
+
+
+@torch.no_grad()  # a model may keep what it makes at its first call: not inference mode, which could not be trained
+def try_out(course: Course) -> None:
+    """Measure a few validation examples before the first step: what does not fit together is told at once.
+
+    Raises:
+        ModelError: the model fails, or its outputs do not fit the targets.
+    """
+    examples = course.splits.valid
+    was_training = course.model.training
+    with torch.random.fork_rng(devices=[]):
+        X, y = course.inputs_of(examples, torch.arange(min(len(examples), 2 * course.settings.batch_size, 64)))
+        course.model.eval()
+        try:
+            with course.step.autocast:
+                pred = course.model(X)
+        except Exception as error:
+            raise course.fault_of_step(error, X) from error
+        if reason := course.task.needs(pred, y, course.outputs):
+            raise ModelError(f"{clean(course.settings.model, 60)} {reason}. Nothing was trained.")
+        try:
+            loss = course.loss_function(pred, course.task.targets(y))
+        except Exception as error:
+            raise course.fault_of_step(error, X) from error
+        if not isinstance(loss, torch.Tensor) or loss.dim():
+            shape = tuple(loss.shape) if isinstance(loss, torch.Tensor) else type(loss).__name__
+            raise ModelError(
+                f"loss {clean(course.settings.loss, 60)} gives {shape}, not one number. Nothing was trained."
+            )
+    course.model.train(was_training)
 
 
 def seed_everything(seed: int) -> None:

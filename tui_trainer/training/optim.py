@@ -81,7 +81,10 @@ def without_compiler() -> None:
 class Schedule:
     """The learning rate over a run: a curve fixed by the settings, times a base that plateau and the user can move."""
 
-    def __init__(self, optimizer: torch.optim.Optimizer, settings: Settings, updates_per_epoch: int) -> None:
+    def __init__(
+        self, optimizer: torch.optim.Optimizer, settings: Settings, updates_per_epoch: int, *, wants_more: bool = False
+    ) -> None:
+        """`wants_more` is true when more of what is monitored is better: plateau must know."""
         self._optimizer = optimizer
         self._settings = settings
         self._updates_per_epoch = updates_per_epoch
@@ -90,7 +93,7 @@ class Schedule:
         if settings.scheduler == "plateau":
             self._plateau = ReduceLROnPlateau(
                 optimizer,
-                mode="min" if settings.monitor == "valid_loss" else "max",
+                mode="max" if wants_more else "min",
                 factor=settings.decay_rate,
                 patience=settings.decay_epochs,
                 threshold=settings.min_delta,
@@ -184,8 +187,12 @@ class Step:
         *,
         forward: Callable[[Tensor], Tensor] | None = None,
         average: AveragedModel | None = None,
+        repeats: bool = True,
     ) -> None:
-        """`forward` is the compiled model, when there is one; `average` follows the weights."""
+        """`forward` is the compiled model, when there is one; `average` follows the weights.
+
+        `repeats` is true when every step does the same operations, whatever the numbers.
+        """
         self.updates = 0
         """Optimizer steps taken since the run's beginning."""
         s = self._settings = settings
@@ -213,7 +220,9 @@ class Step:
         self._seen = 0
         self.graph: Graph | None = None
         """Replays whole steps on batches of the usual size, when they were recorded."""
-        self.tape = Tape(lambda X, y: loss_function(model(X), y), model) if replays(settings, device) else None
+        self.tape = (
+            Tape(lambda X, y: loss_function(model(X), y), model) if repeats and replays(settings, device) else None
+        )
         """Replays forward and backward pass of such batches on a CPU."""
 
     def __call__(self, X: Tensor, y: Tensor, batch: int) -> float | Tensor:

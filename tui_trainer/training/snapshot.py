@@ -54,7 +54,13 @@ def take(course: "Course", result: Evaluated | None) -> Checkpoint:
         "gradients": step.unfinished(),
         "done": course.done and not course.is_cut(),
         "skipped": [list(place) for place in sorted(course.skipped)],
-        "best": {"epoch": best.epoch, "step": best.step, "loss": best.loss, "accuracy": best.accuracy}
+        "best": {
+            "epoch": best.epoch,
+            "step": best.step,
+            "loss": best.loss,
+            "accuracy": best.accuracy,
+            "scores": best.scores,
+        }
         if best
         else None,
         "unimproved": course.unimproved,
@@ -132,7 +138,7 @@ def evaluated(best: dict[str, Any] | None) -> Evaluated | None:
     """The validation of the best epoch, as far as a checkpoint keeps it: without the table of confusions."""
     if best is None:
         return None
-    return Evaluated(split="valid", **best, confusion=(), seconds=0.0)
+    return Evaluated(split="valid", **best, seconds=0.0)
 
 
 def environment(device: torch.device) -> dict[str, str]:

@@ -1,50 +1,44 @@
-"""The models that can be named, built from the widths in the catalog."""
+"""The models that can be named, a file for each of ours: its `build` takes `shape`, `outputs` and what it likes.
+
+The file's name is the setting's word; its arguments are set by `--model-arg`.
+"""
 
 import copy
+import importlib
 from collections.abc import Callable
-from math import prod
 
 import torch
 from torch import Tensor, nn
 
-from tui_trainer.catalog import MODELS, ModelFacts, ResNetFacts
+from tui_trainer.catalog import MODELS, ResNetFacts, Shape, names_in
 from tui_trainer.settings import Settings
 
 
-def build(name: str, shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """The model called `name`: images [N, C, H, W] of `shape` in, raw outputs [N, classes] out."""
-    facts = MODELS[name]
-    if isinstance(facts, ResNetFacts):
-        return resnet(facts, shape, classes)
-    return cnn(facts, shape, classes) if facts.channels else mlp(facts, shape, classes)
+def build(settings: Settings, shape: Shape, outputs: int, categories: tuple[int, ...] = ()) -> nn.Module:
+    """The model of the settings: inputs [N, *shape] in, raw outputs [N, outputs] out.
+
+    Raises:
+        ModelError: it cannot be built for these inputs.
+    """
+    name = settings.model
+    if name not in names_in("training/models"):
+        facts = MODELS[name]
+        assert isinstance(facts, ResNetFacts) and len(shape) == 3
+        return resnet(facts, shape, outputs)
+    module = importlib.import_module(f"tui_trainer.training.models.{name}")
+    model: nn.Module = module.build(shape, outputs, **({"categories": categories} if categories else {}))
+    return model
 
 
-def mlp(facts: ModelFacts, shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """The tutorial's network: flatten, then linear layers with ReLU between them (784-512-512-10 on FashionMNIST)."""
-    layers: list[nn.Module] = [nn.Flatten()]
-    width = prod(shape)
-    for hidden in facts.hidden:
-        layers += [nn.Linear(width, hidden), nn.ReLU()]
-        width = hidden
-    return nn.Sequential(*layers, nn.Linear(width, classes))
+def repeats(settings: Settings) -> bool:
+    """True for models of ours whose steps always do the same operations."""
+    name = settings.model
+    if name not in names_in("training/models"):
+        return name == "resnet18"
+    return bool(getattr(importlib.import_module(f"tui_trainer.training.models.{name}"), "REPEATABLE", False))
 
 
-def cnn(facts: ModelFacts, shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """3x3 convolutions, each halved by pooling, then linear layers with dropout before the last."""
-    layers: list[nn.Module] = []
-    channels, height, width = shape
-    for outputs in facts.channels:
-        layers += [nn.Conv2d(channels, outputs, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
-        channels, height, width = outputs, height // 2, width // 2
-    layers.append(nn.Flatten())
-    features = channels * height * width
-    for hidden in facts.hidden:
-        layers += [nn.Linear(features, hidden), nn.ReLU(), nn.Dropout(0.25)]
-        features = hidden
-    return nn.Sequential(*layers, nn.Linear(features, classes))
-
-
-def resnet(facts: ResNetFacts, shape: tuple[int, int, int], classes: int) -> nn.Module:
+def resnet(facts: ResNetFacts, shape: Shape, classes: int) -> nn.Module:
     """torchvision's residual network, its first convolution made for the images' channels."""
     from torchvision.models.resnet import BasicBlock, ResNet  # 0.4 s, and only this model needs it
 
@@ -55,9 +49,7 @@ def resnet(facts: ResNetFacts, shape: tuple[int, int, int], classes: int) -> nn.
     return model  # type: ignore[no-any-return]
 
 
-def compiled(
-    model: nn.Module, shape: tuple[int, int, int], settings: Settings, device: torch.device
-) -> Callable[[Tensor], Tensor]:
+def compiled(model: nn.Module, shape: Shape, settings: Settings, device: torch.device) -> Callable[[Tensor], Tensor]:
     """The model through torch.compile, tried forward and backward on a batch of zeros that leaves no trace in it.
 
     Raises:
@@ -80,7 +72,7 @@ def count(model: nn.Module) -> int:
 
 
 @torch.no_grad()
-def layers_of(model: nn.Module, shape: tuple[int, int, int]) -> tuple[tuple[str, str, int], ...]:
+def layers_of(model: nn.Module, shape: Shape) -> tuple[tuple[str, str, int], ...]:
     """The layers in the order they run: torch.nn name, output shape without the batch, parameters of its own."""
     rows: list[tuple[str, str, int]] = []
 

@@ -1,33 +1,67 @@
 """The data sets and models that can be named, as plain facts: enough to say what a run will be without torch."""
 
+import importlib
+import pkgutil
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
 from pathlib import Path
 
+HOME = Path(__file__).parents[1]
 
-@dataclass(frozen=True, slots=True)
+
+def names_in(folder: str) -> tuple[str, ...]:
+    """The names that the files of a folder of this package stand for, without importing one: `kl_div`, `mlp`."""
+    return tuple(sorted(m.name for m in pkgutil.iter_modules([str(HOME / folder)]) if m.name[0] != "_"))
+
+
+Shape = tuple[int, ...]
+"""One input without its batch: channels, height, width of an image; the number of columns of a table."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetFacts:
-    """A labelled set of images that come in a training and a test split."""
+    """A labelled data set that comes in a training and a test split."""
 
     title: str
-    shape: tuple[int, int, int]
-    """Channels, height, width of one image."""
+    shape: tuple[int, int, int] | None
+    """Channels, height, width of one image; None when they differ from image to image."""
     classes: tuple[str, ...]
     train_examples: int
     test_examples: int
-    download_bytes: int
-    """What a download would transfer; 0 when the data is part of the package."""
+    """0 when there is no test split."""
+    download_bytes: int = 0
+    """What a download would transfer; 0 when there is nothing to download, or nobody says how much."""
+    reader: str = "torchvision"
+    """The file in training/readers/ that reads it."""
+    torchvision: str = ""
+    """Its class in torchvision.datasets."""
 
 
-_FASHION = ("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+class _Datasets(Mapping[str, DatasetFacts]):
+    """Facts by the name of the data set; a file is imported when its facts are asked for."""
 
-DATASETS: dict[str, DatasetFacts] = {
-    "fashion-mnist": DatasetFacts("FashionMNIST", (1, 28, 28), _FASHION, 60_000, 10_000, 30_878_645),
-    "fashion-mnist-mini": DatasetFacts("5,000 + 1,000 images of FashionMNIST", (1, 28, 28), _FASHION, 5_000, 1_000, 0),
-}
+    def __init__(self) -> None:
+        self._names = tuple(name.replace("_", "-") for name in names_in("catalog/datasets"))
 
-MINI_FOLDER = Path(__file__).parent / "data" / "fashion-mnist-mini"
+    def __getitem__(self, name: str) -> DatasetFacts:
+        if name not in self._names:
+            raise KeyError(name)
+        module = importlib.import_module(f"tui_trainer.catalog.datasets.{name.replace('-', '_')}")
+        facts: DatasetFacts = module.FACTS
+        return facts
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+DATASETS = _Datasets()
+
+MINI_FOLDER = HOME / "data" / "fashion-mnist-mini"
 SYSTEM_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 """Where Debian's package `dataset-fashion-mnist` puts the real files."""
 
@@ -42,19 +76,21 @@ class ModelFacts:
     hidden: tuple[int, ...]
     """Widths of its hidden linear layers."""
 
-    def parameters(self, shape: tuple[int, int, int], classes: int) -> int:
-        """Trainable numbers for images of `shape` [C, H, W], biases included."""
-        inputs, height, width = shape
+    def parameters(self, shape: Shape, outputs: int) -> int:
+        """Trainable numbers for inputs of `shape`, biases included."""
         total = 0
-        for outputs in self.channels:
-            total += outputs * (inputs * 9 + 1)
-            inputs, height, width = outputs, height // 2, width // 2
-        widths = (prod((inputs, height, width)), *self.hidden, classes)
+        if self.channels:
+            inputs, height, width = shape
+            for channels in self.channels:
+                total += channels * (inputs * 9 + 1)
+                inputs, height, width = channels, height // 2, width // 2
+            shape = (inputs, height, width)
+        widths = (prod(shape), *self.hidden, outputs)
         return total + sum(outs * (ins + 1) for ins, outs in pairwise(widths))
 
-    def outline(self, shape: tuple[int, int, int], classes: int) -> str:
+    def outline(self, shape: Shape, outputs: int) -> str:
         """The widths in reading order: `784-512-512-10`, `conv 32-64, 128-10`."""
-        dense = "-".join(str(n) for n in (*self.hidden, classes))
+        dense = "-".join(str(n) for n in (*self.hidden, outputs))
         if not self.channels:
             return f"{prod(shape)}-{dense}"
         return f"conv {'-'.join(str(n) for n in self.channels)}, {dense}"
@@ -69,7 +105,7 @@ class ResNetFacts:
     widths: tuple[int, ...] = (64, 128, 256, 512)
     """Output channels of each stage."""
 
-    def parameters(self, shape: tuple[int, int, int], classes: int) -> int:
+    def parameters(self, shape: Shape, outputs: int) -> int:
         """Trainable numbers for images of `shape` [C, H, W]: convolutions without biases, each with a normalisation."""
         inputs = self.widths[0]
         total = inputs * (shape[0] * 49 + 2)
@@ -79,11 +115,11 @@ class ResNetFacts:
                 if stage and not block:
                     total += width * (inputs + 2)  # the shortcut past a block that halves the image
                 inputs = width
-        return total + classes * (inputs + 1)
+        return total + outputs * (inputs + 1)
 
-    def outline(self, shape: tuple[int, int, int], classes: int) -> str:
+    def outline(self, shape: Shape, outputs: int) -> str:
         """The widths in reading order."""
-        return f"{'-'.join(str(n) for n in self.widths)}, {classes}"
+        return f"{'-'.join(str(n) for n in self.widths)}, {outputs}"
 
 
 MODELS: dict[str, ModelFacts | ResNetFacts] = {
@@ -99,13 +135,14 @@ def padded(shape: tuple[int, int, int], pad: int) -> tuple[int, int, int]:
 
 
 def find_files(dataset: str, data_dir: str) -> Path | None:
-    """The folder that holds the four files of `dataset`, unzipped or .gz, or None when they must be downloaded.
+    """The folder that holds the four idx files of `dataset`, unzipped or .gz, or None when they must be downloaded.
 
     Looked for in torchvision's layout below `data_dir` first, then where Debian's package puts them.
     """
     if dataset == "fashion-mnist-mini":
         return MINI_FOLDER
-    for folder in (Path(data_dir).expanduser() / "FashionMNIST" / "raw", SYSTEM_FOLDER):
+    places = [Path(data_dir).expanduser() / DATASETS[dataset].torchvision / "raw"]
+    for folder in (*places, SYSTEM_FOLDER) if dataset == "fashion-mnist" else places:
         if all(idx_file(folder, name) for name in IDX_FILES):
             return folder
     return None

@@ -1,0 +1,100 @@
+"""What can be learned, a file for each task: which losses fit, how wide the outputs are, and how well it is done.
+
+The file's name is the setting's word. Each has its `TASK`.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from tui_trainer.errors import ModelError
+from tui_trainer.run.events import Score
+from tui_trainer.settings import NAMES, Settings
+from tui_trainer.text import clean, did_you_mean
+from tui_trainer.training.examples import Data
+from tui_trainer.training.losses import LossFunction
+
+
+class Meter(Protocol):
+    """Measures a split batch by batch, on the device that the outputs are on."""
+
+    def add(self, outputs: Tensor, y: Tensor) -> None:
+        """Take note of a batch: raw outputs [B, ...] of the model, targets as the loss takes them."""
+
+    def figures(self) -> dict[str, Any]:
+        """What came out, by the names of `Evaluated`'s fields. Waits for the device."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What is to be predicted from targets of one kind."""
+
+    name: str
+    kind: str
+    """The kind of targets that it is for, as in `Source.kind`."""
+    losses: Mapping[str, Callable[[float], LossFunction]]
+    """What makes each loss that fits, from the label smoothing; the first is used when none is named."""
+    scores: tuple[Score, ...]
+    """What is measured beside the loss; the first is shown as the result of a run."""
+    outputs: Callable[[Data], int]
+    """Numbers that the model gives for an example."""
+    meter: Callable[[int, torch.device], Meter]
+    """A fresh meter for so many outputs."""
+    targets: Callable[[Tensor], Tensor] = lambda y: y
+    """A batch of targets as the losses and the meter take them."""
+    probabilities: Callable[[Tensor], Tensor] = lambda outputs: outputs
+    """What the raw outputs [B, K] mean: probabilities of classes or labels, or the predicted numbers themselves."""
+
+    def needs(self, outputs: object, y: Tensor, width: int) -> str:
+        """What is wrong with the outputs of a model for the targets `y`, as a sentence; nothing when they fit."""
+        wanted = (len(y), width)
+        if not isinstance(outputs, Tensor):
+            return f"gives {type(outputs).__name__}, not one tensor; {self.name} needs {wanted}"
+        if tuple(outputs.shape) != wanted:
+            return f"gives {tuple(outputs.shape)} for {len(y)} examples; {self.name} needs {wanted}"
+        if not outputs.is_floating_point():
+            return f"gives {outputs.dtype}; {self.name} needs floating-point numbers"
+        return ""
+
+
+_USUAL = {"class": "classification", "labels": "multilabel", "number": "regression", "share": "distribution"}
+
+
+def find(settings: Settings, data: Data) -> Task:
+    """The task of the settings, or the usual one for the data.
+
+    Raises:
+        ModelError: it does not fit the data, or the monitored score is none of its.
+    """
+    name = _USUAL[data.kind] if settings.task == "auto" else settings.task
+    task: Task = importlib.import_module(f"tui_trainer.training.tasks.{name}").TASK
+    if task.kind != data.kind:
+        raise ModelError(
+            f"task {name} does not fit {clean(data.name, 60)}: its targets are of the kind {data.kind}, not "
+            f"{task.kind}. Use --task auto."
+        )
+    monitored = settings.monitor.removeprefix("valid_")
+    known = ("loss", *(score.name for score in task.scores))
+    if monitored not in known:
+        hint = did_you_mean(settings.monitor, [f"valid_{n}" for n in known])
+        raise ModelError(f"monitor {settings.monitor}: {name} measures {', '.join(f'valid_{n}' for n in known)}.{hint}")
+    return task
+
+
+def loss_name(settings: Settings, task: Task) -> str:
+    """The loss of the settings; the task's usual one where nobody has named one.
+
+    Raises:
+        ModelError: the one that was named does not fit the task.
+    """
+    if settings.loss in task.losses or settings.loss not in NAMES["loss"]():
+        return settings.loss
+    if "loss" not in settings.model_fields_set:
+        return next(iter(task.losses))
+    raise ModelError(
+        f"loss {settings.loss} does not fit {task.name}: use {', '.join(task.losses)}, or one of your own."
+    )

@@ -1,0 +1,41 @@
+"""One class of several: the share that is right, and what is taken for what."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tui_trainer.run.events import ACCURACY
+from tui_trainer.training.losses import LOSSES
+from tui_trainer.training.tasks import Task
+
+
+class Confusion:
+    """Counts of [true][predicted], kept on the device."""
+
+    def __init__(self, classes: int, device: torch.device) -> None:
+        self._classes = classes
+        self._counts = torch.zeros(classes * classes, dtype=torch.int64, device=device)
+
+    def add(self, outputs: Tensor, y: Tensor) -> None:
+        cells = y * self._classes + outputs.argmax(1)
+        self._counts.scatter_add_(0, cells, torch.ones_like(y))  # bincount waits for the device
+
+    def figures(self) -> dict[str, Any]:
+        counts = self._counts.view(self._classes, self._classes).tolist()
+        right = sum(counts[i][i] for i in range(self._classes))
+        return {
+            "accuracy": right / max(1, sum(map(sum, counts))),
+            "confusion": tuple(tuple(row) for row in counts),
+        }
+
+
+TASK = Task(
+    name="classification",
+    kind="class",
+    losses=LOSSES,
+    scores=(ACCURACY,),
+    outputs=lambda data: len(data.classes),
+    meter=Confusion,
+    probabilities=lambda outputs: outputs.softmax(1),
+)
