@@ -13,7 +13,7 @@ from tui_trainer.errors import ModelError, SettingsError, TrainerError
 from tui_trainer.text import clean, did_you_mean
 
 _WHOLE = re.compile(r"[+-]?(0|[1-9][0-9]{0,300})", re.ASCII)
-_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]{1,4})?", re.ASCII | re.IGNORECASE)
+_NUMBER = re.compile(r"[+-]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]{1,4})?", re.ASCII | re.IGNORECASE)
 _WORDS: dict[str, object] = {"true": True, "false": False, "none": None}
 _MOST_SHOWN = 12
 """Names that a message lists."""
@@ -93,7 +93,7 @@ def call(
         elif parameter is not None:
             values[name], wanted = fitted(value, parameter)
             if wanted:
-                problems.append(f"{shown}(): {name!r} must be {wanted}, found {_as_typed(value)}.")
+                problems.append(f"{shown}(): {name!r} must be {wanted}, found {_shown(value)}.")
         else:
             values[name] = value
     for name, parameter in takes.items():
@@ -159,8 +159,13 @@ def _listed(takes: Mapping[str, object]) -> str:
 def _as_typed(value: object) -> str:
     """A value as one types it."""
     if isinstance(value, tuple):
-        return clean(",".join(_as_typed(part) for part in value), 80)
-    return clean(str(value).lower() if isinstance(value, bool) or value is None else repr(value), 80)
+        return ",".join(_as_typed(part) for part in value)
+    return str(value).lower() if isinstance(value, bool) or value is None else str(value)
+
+
+def _shown(value: object) -> str:
+    """A value in a message."""
+    return clean(repr(value) if isinstance(value, str) else _as_typed(value), 80)
 
 
 def fitted(value: object, parameter: inspect.Parameter) -> tuple[object, str]:
@@ -169,7 +174,7 @@ def fitted(value: object, parameter: inspect.Parameter) -> tuple[object, str]:
     A single number will do for a tuple, and a number for a text.
     """
     kind, default = parameter.annotation, parameter.default
-    if kind is not parameter.empty:
+    if kind not in (parameter.empty, Any, object):
         return _fitted(value, kind)
     if default is parameter.empty or default is None or value is None:
         return value, "" if value is not None or default is None or default is parameter.empty else "a value"
@@ -205,7 +210,7 @@ def _fitted(value: object, kind: Any) -> tuple[object, str]:
     if origin in (Union, types.UnionType):
         return _of_any(value, members)
     if origin is Literal:
-        words = ", ".join(_as_typed(member) for member in members)
+        words = ", ".join(_shown(member) for member in members)
         return value, "" if value in members else f"one of {words}"
     if origin in (tuple, list, Sequence):
         return _several(value, list if origin is list else tuple, members)

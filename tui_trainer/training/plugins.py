@@ -138,6 +138,7 @@ def _run(file: _File) -> ModuleType:
         return sys.modules[file.name]
     module = ModuleType(file.name)
     module.__file__ = file.path
+    module.__package__ = ""  # it is in none, which is what an import of `.other` then says
     sys.modules[file.name] = module  # its classes look themselves up there while it runs
     try:
         exec(compile(file.source, file.path, "exec", dont_inherit=True), module.__dict__)
