@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def find(text: str) -> Found:
     """
     where = parse(text)
     if where.module is not None:
-        path = _file_of(where.module)
+        path = _file_of(where.module, where.attribute)
         source = _read(path, text)
         return Found(f"{where.module}:{where.attribute}", where.module, where.attribute, path, _hash(source), source)
     assert where.file is not None
@@ -164,7 +165,7 @@ def _is_own_group(facts: os.stat_result) -> bool:
     return group.gr_name == user.pw_name and user.pw_gid == facts.st_gid and alone
 
 
-def _file_of(module: str) -> Path:
+def _file_of(module: str, attribute: str) -> Path:
     """The file of an installed module; neither it nor the packages around it are imported.
 
     Raises:
@@ -172,18 +173,18 @@ def _file_of(module: str) -> Path:
     """
     names = module.split(".")
     within: Any = None
-    spec = None
+    spec: ModuleSpec | None = None
     with without_current_folder():
         for depth in range(1, len(names) + 1):
             name = ".".join(names[:depth])
-            try:
-                specs = (finder.find_spec(name, within) for finder in sys.meta_path)
-                spec = next((found for found in specs if found is not None), None)
-            except Exception:  # a finder of others may raise anything
-                spec = None
+            spec = next(filter(None, (_spec(finder, name, within) for finder in sys.meta_path)), None)
             if spec is None:
                 beside = Path(*names).with_suffix(".py")
-                hint = f" For the file here write {clean(beside)}:" if beside.is_file() else " Install it first."
+                hint = (
+                    f" For the file here write {clean(beside)}:{clean(attribute)}"
+                    if beside.is_file()
+                    else " Install it first."
+                )
                 raise ModelError(f"{clean(module)}: there is no installed module {clean(name)}.{hint}")
             within = spec.submodule_search_locations
             if within is None and depth < len(names):
@@ -192,6 +193,15 @@ def _file_of(module: str) -> Path:
     if not spec.has_location or not spec.origin:
         raise ModelError(f"{clean(module)}: is no file that could be looked at.")
     return Path(spec.origin).resolve()
+
+
+def _spec(finder: Any, name: str, within: Any) -> ModuleSpec | None:
+    """What one of Python's finders knows of a module."""
+    try:
+        spec: ModuleSpec | None = finder.find_spec(name, within)
+        return spec
+    except Exception:  # other packages put finders of their own there, which may raise anything
+        return None
 
 
 @contextmanager

@@ -121,6 +121,10 @@ def test_names_inside_a_class_and_in_an_installed_package_are_found() -> None:
     assert plugin("class Nets:\n    @staticmethod\n    def small(): return 1\n", "Nets.small").made() == 1
     loaded = load("torch.nn:HuberLoss", "loss")
     assert loaded.made is nn.HuberLoss and loaded.path.match("torch/nn/__init__.py")
+    with pytest.raises(ModelError, match=r"there is no NAdm in torch.optim. Did you mean NAdam\? It has: .*Adafactor"):
+        load("torch.optim:NAdm", "optimizer")
+    with pytest.raises(ModelError, match=r"there is no smal in code.py. Did you mean small\? It has: small."):
+        load("code.py:Nets.smal", "model")
 
 
 def test_modules_are_not_looked_for_in_the_current_folder(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +132,7 @@ def test_modules_are_not_looked_for_in_the_current_folder(own_folder: Path, monk
     write("def Net(): return 1\n", "mine.py")
     monkeypatch.setattr(sys, "path", [str(own_folder), *sys.path])  # as `python -m` has it
     monkeypatch.delitem(sys.modules, "colorsys", raising=False)
-    with pytest.raises(ModelError, match=r"no installed module mine. For the file here write mine.py:"):
+    with pytest.raises(ModelError, match=r"no installed module mine. For the file here write mine.py:Net"):
         load("mine:Net", "model")
     assert plugin("import colorsys\nNet = colorsys.rgb_to_hsv\n", "Net").made(0, 0, 0) == (0.0, 0.0, 0)
     assert sys.path[0] == str(own_folder)

@@ -92,24 +92,22 @@ def _attribute(module: ModuleType, found: Found, shown: str) -> Any:
         except KeyboardInterrupt:
             raise
         except AttributeError:
-            names = _public(made)
-            hint = did_you_mean(name, names)
-            listed = f" It has: {', '.join(clean(known, 60) for known in names[:12])}." if names else ""
-            raise ModelError(f"{shown}: there is no {clean(name)} in {clean(found.path.name)}.{hint}{listed}") from None
+            own, others = _public(made)
+            listed = f" It has: {', '.join(clean(known, 60) for known in own[:12])}." if own else ""
+            place = clean(found.module or found.path.name)
+            hint = did_you_mean(name, [*own, *others])
+            raise ModelError(f"{shown}: there is no {clean(name)} in {place}.{hint}{listed}") from None
         except BaseException as error:
             raise ModelError(f"{shown}: {told(error, found.path)}") from error
     return made
 
 
-def _public(made: Any) -> list[str]:
-    """What can be called in a module or class, its own first, without what begins with an underscore."""
-    known = (
-        {name: value for name, value in vars(made).items() if not name.startswith("_")}
-        if hasattr(made, "__dict__")
-        else {}
-    )
-    own = [n for n, value in known.items() if callable(value) and getattr(value, "__module__", "") == made.__name__]
-    return own or [name for name, value in known.items() if callable(value)]
+def _public(made: Any) -> tuple[list[str], list[str]]:
+    """What can be called in a module or class: what is written there, and what it has from elsewhere."""
+    known = {n: v for n, v in getattr(made, "__dict__", {}).items() if not n.startswith("_") and callable(v)}
+    home = made.__name__ if isinstance(made, ModuleType) else getattr(made, "__module__", "")
+    own = [n for n, v in known.items() if f"{getattr(v, '__module__', '')}.".startswith(f"{home}.")]
+    return own, [name for name in known if name not in own]
 
 
 @dataclass(frozen=True, slots=True)
