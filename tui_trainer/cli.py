@@ -303,6 +303,19 @@ def _doctor(*, json: Annotated[bool, _option("One JSON array of what was found."
     return doctor.report(gather({}).settings, as_json=json)
 
 
+def _new(
+    folder: Annotated[str, Parameter(help="Where to put it; made when it is not there.")] = ".",
+    /,
+) -> int:
+    """A small project to begin with: a model, a data set and a loss of your own, settings that use them, a README."""
+    from tui_trainer import starter
+
+    for path in starter.write(Path(folder)):
+        print(f"wrote {clean(path)}")
+    print(starter.next_command(folder), file=sys.stderr)
+    return 0
+
+
 def _has_terminal() -> bool:
     """True when a screen could be shown, and nobody reads the output in its place."""
     try:
@@ -370,6 +383,7 @@ def make_app() -> App:
     app.command(_runs, name="runs")
     app.command(_compare, name="compare")
     app.command(_doctor, name="doctor")
+    app.command(_new, name="new")
     return app
 
 
