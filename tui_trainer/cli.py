@@ -296,6 +296,26 @@ def _compare(
     return show(TrainerApp(resolve([]), compared=[run.folder for run in compared]))
 
 
+def _export(
+    run: Annotated[str, Parameter(help=_RUN)] = "last",
+    /,
+    *,
+    format: Annotated[str, _option("safetensors, onnx or torch-export.")] = "",
+    output: Annotated[str | None, _option("The file [default: in the run's folder, below exports].")] = None,
+    checkpoint: Annotated[
+        str | None, _option("Whose weights: best, last, prev or epoch-N [default: best, else last].")
+    ] = None,
+    force: Annotated[bool, _option("Overwrite a file that is there.")] = False,
+    output_dir: _Where = None,
+) -> int:
+    """The trained model as a file for other programs, checked against the model; prints the file's path."""
+    from tui_trainer import exported
+    from tui_trainer.run import folder
+
+    found = folder.find(run, where(output_dir))
+    return exported.export(found, format, output=output, checkpoint=checkpoint, force=force)
+
+
 def _doctor(*, json: Annotated[bool, _option("One JSON array of what was found.")] = False) -> int:
     """What this machine has: torch, torchvision, devices, data, terminal, disk; and what to do where it lacks."""
     from tui_trainer import doctor
@@ -369,6 +389,7 @@ def make_app() -> App:
     app.command(_replay, name="replay")
     app.command(_runs, name="runs")
     app.command(_compare, name="compare")
+    app.command(_export, name="export")
     app.command(_doctor, name="doctor")
     return app
 
