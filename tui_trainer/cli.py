@@ -316,6 +316,29 @@ def _export(
     return exported.export(found, format, output=output, checkpoint=checkpoint, force=force)
 
 
+def _predict(
+    run: Annotated[str, Parameter(help=_RUN)],
+    /,
+    *images: Annotated[str, Parameter(help="Image files, and folders that are gone through.")],
+    split: Annotated[str | None, _option("valid or test: the run's own examples in place of files.")] = None,
+    top: Annotated[int, _option("How many classes are shown [default: 3].")] = 3,
+    checkpoint: Annotated[
+        str | None, _option("Whose weights: best, last, prev or epoch-N [default: best, else last].")
+    ] = None,
+    device: Annotated[
+        str | None, _option("Where to compute [default: as the run, or the CPU where that is not here].")
+    ] = None,
+    output_dir: _Where = None,
+    json: Annotated[bool, _option("One JSON object a line on stdout.")] = False,
+) -> int:
+    """What a trained model says of image files, or how right it is on the run's own examples."""
+    from tui_trainer import predicted
+    from tui_trainer.run import folder
+
+    found = folder.find(run, where(output_dir))
+    return predicted.predict(found, images, split=split, top=top, checkpoint=checkpoint, device=device, as_json=json)
+
+
 def _doctor(*, json: Annotated[bool, _option("One JSON array of what was found.")] = False) -> int:
     """What this machine has: torch, torchvision, devices, data, terminal, disk; and what to do where it lacks."""
     from tui_trainer import doctor
@@ -390,6 +413,7 @@ def make_app() -> App:
     app.command(_runs, name="runs")
     app.command(_compare, name="compare")
     app.command(_export, name="export")
+    app.command(_predict, name="predict")
     app.command(_doctor, name="doctor")
     return app
 

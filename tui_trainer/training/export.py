@@ -166,13 +166,10 @@ def _refuse(path: Path, force: bool) -> None:
         UsageError: a file is there already, or a folder.
     """
     shown = clean(path, 600)
-    try:
-        if path.is_dir():
-            raise UsageError(f"--output: {shown} is a folder. Name a file in it.")
-        if os.path.lexists(path) and not force:
-            raise UsageError(f"{shown} is there already. Overwrite it with --force, or say where with --output.")
-    except ValueError:
-        raise UsageError(f"--output: {shown} is not a name that a file can have.") from None
+    if os.path.isdir(path):
+        raise UsageError(f"--output: {shown} is a folder. Name a file in it.")
+    if os.path.lexists(path) and not force:
+        raise UsageError(f"{shown} is there already. Overwrite it with --force, or say where with --output.")
 
 
 def _write(kind: Format, trained: Trained, content: bytes, path: Path, X: Tensor, force: bool) -> float:
@@ -190,8 +187,8 @@ def _write(kind: Format, trained: Trained, content: bytes, path: Path, X: Tensor
             difference = difference_of(trained, kind.read(new, trained), X)
         if not difference <= TOLERANCE:
             raise ModelError(
-                f"The model that was exported as {kind.title} gives other outputs than {clean(trained.run)}: they "
-                f"differ by {number(difference, 2)} of the largest one, allowed is {TOLERANCE:.0e}. The file was removed.\n"
+                f"Exported as {kind.title}, the model of {clean(trained.run)} gives other outputs: they differ by "
+                f"{number(difference, 2)} of the largest one, allowed is {TOLERANCE:.0e}. The file was removed.\n"
                 "Try another --format."
             )
         _refuse(path, force)  # exporting has taken a while
@@ -265,7 +262,7 @@ def _read_safetensors(path: Path, trained: Trained) -> Outputs:
 
     model = copy.deepcopy(trained.model)
     model.load_state_dict(load_file(path))
-    return torch.inference_mode()(model)  # type: ignore[no-any-return]
+    return torch.inference_mode()(model)
 
 
 def _pack_onnx(trained: Trained, example: Tensor, about: dict[str, str]) -> bytes:
@@ -289,7 +286,7 @@ def _pack_onnx(trained: Trained, example: Tensor, about: dict[str, str]) -> byte
             "Try --format torch-export or safetensors."
         )
     set_model_props(model, about)
-    return model.SerializeToString()
+    return bytes(model.SerializeToString())
 
 
 def _read_onnx(path: Path, _trained: Trained) -> Outputs:
@@ -311,7 +308,7 @@ def _pack_torch_export(trained: Trained, example: Tensor, about: dict[str, str])
 
 def _read_torch_export(path: Path, _trained: Trained) -> Outputs:
     with open(path, "rb") as file:
-        return torch.inference_mode()(torch.export.load(file).module())  # type: ignore[no-any-return]
+        return torch.inference_mode()(torch.export.load(file).module())
 
 
 FORMATS: dict[str, Format] = {

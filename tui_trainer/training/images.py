@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from tui_trainer.errors import DataError
@@ -76,7 +76,7 @@ def read_image(path: str, channels: int, size: tuple[int, int]) -> Decoded:
             warnings.simplefilter("ignore")  # of images that are large, or oddly made
             image.load()
             return _fit(image, mode, size)
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise DataError(f"{shown}: is not an image that can be read (PNG, JPEG, WebP, GIF, TIFF, BMP).") from None
     except Exception as error:  # decoders of broken files raise whatever they trip over
         reason = getattr(error, "strerror", None) or str(error).split("\n")[0] or type(error).__name__

@@ -5,6 +5,7 @@ from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
 from tui_trainer.errors import DataError
 from tui_trainer.training import devices
@@ -51,7 +52,8 @@ def predict_files(trained: Trained, names: Iterable[str], top: int, notes: Notes
     Raises:
         ModelError, DeviceError: the model fails.
     """
-    waiting: list[tuple[str, torch.Tensor] | Unreadable] = []
+    devices.tune(trained.settings)
+    waiting: list[tuple[str, Tensor] | Unreadable] = []
     for path in files_in(names):
         try:
             decoded = read_image(path, trained.shape[0], trained.image_size)
@@ -69,7 +71,7 @@ def predict_files(trained: Trained, names: Iterable[str], top: int, notes: Notes
 
 
 def _predict(
-    trained: Trained, waiting: list[tuple[str, torch.Tensor] | Unreadable], top: int
+    trained: Trained, waiting: list[tuple[str, Tensor] | Unreadable], top: int
 ) -> Iterator[Prediction | Unreadable]:
     images = [entry[1] for entry in waiting if not isinstance(entry, Unreadable)]
     found: Iterator[tuple[tuple[int, float], ...]] = iter(())
@@ -89,6 +91,7 @@ def predict_split(trained: Trained, split: str, top: int) -> Generator[str | Pre
         DataError: the run's data is not here.
         ModelError, DeviceError: the model fails.
     """
+    devices.tune(trained.settings)
     found = yield from splits(trained)
     classes = len(trained.classes)
     confusion = torch.zeros(classes * classes, dtype=torch.int64)
@@ -96,16 +99,17 @@ def predict_split(trained: Trained, split: str, top: int) -> Generator[str | Pre
     with devices.without_denormals():
         for X, y in measured(trained, found, split):
             outputs, labels = trained(X), y.cpu()
-            places = labels * classes + outputs.argmax(1)
+            places = labels * classes + outputs.argmax(1).cpu()
             confusion += torch.bincount(places, minlength=classes * classes)
             for label, tops in zip(labels.tolist(), _top(trained, outputs, top), strict=True):
                 yield Prediction(number, tops, label)
                 number += 1
-    return confusion.view(classes, classes).tolist()  # type: ignore[no-any-return]
+    return confusion.view(classes, classes).tolist()
 
 
-def _top(trained: Trained, outputs: torch.Tensor, top: int) -> list[tuple[tuple[int, float], ...]]:
-    """The most probable classes of each row of raw outputs [N, C]; of equal ones the first, as argmax takes it."""
-    order = outputs.argsort(1, descending=True, stable=True)[:, :top]
-    probabilities = trained.probabilities(outputs).gather(1, order)
+def _top(trained: Trained, outputs: Tensor, top: int) -> list[tuple[tuple[int, float], ...]]:
+    """The most probable classes of each row of raw outputs [N, C]; the first is the one that an evaluation counts."""
+    first = outputs.argmax(1, keepdim=True)  # where outputs are equal, sorting may choose another
+    order = outputs.scatter(1, first, torch.inf).argsort(1, descending=True)[:, :top]
+    probabilities = trained.probabilities(outputs.float()).gather(1, order)
     return [tuple(zip(a, b, strict=True)) for a, b in zip(order.tolist(), probabilities.tolist(), strict=True)]

@@ -57,7 +57,7 @@ class Trained:
 
     @torch.inference_mode()
     def __call__(self, X: Tensor) -> Tensor:
-        """Raw outputs [N, C], float32 on the CPU, for inputs [N, C, H, W]; computed as the run's evaluation does.
+        """Raw outputs [N, C] on the model's device for inputs [N, C, H, W], computed as the run's evaluation does.
 
         Raises:
             ModelError: the model fails on these inputs.
@@ -68,7 +68,7 @@ class Trained:
             X = X.to(memory_format=torch.channels_last)
         try:
             with self.autocast():
-                return self.model(X).float().cpu()  # type: ignore[no-any-return]
+                return self.model(X)  # type: ignore[no-any-return]
         except torch.OutOfMemoryError as error:
             raise DeviceError(
                 f"{self.device} is out of memory ({devices.memory(self.device)}). Compute elsewhere with --device cpu."
@@ -113,15 +113,17 @@ class Trained:
         }
 
 
-def load_trained(folder: RunFolder, checkpoint: str | None = None, device: str = "cpu") -> Trained:
+def load_trained(folder: RunFolder, checkpoint: str | None = None, device: str | None = "cpu") -> Trained:
     """The model of a run with the weights of a checkpoint: of the one named, else of best.pt or last.pt.
 
     The weights are the moving average where the run keeps one, as its evaluation takes them. A run that is under way
-    can be read too: its checkpoints are whole at any moment.
+    can be read too: its checkpoints are whole at any moment. `device` None is the run's own, or the CPU where that is
+    not here.
 
     Raises:
         UsageError: there can be no checkpoint of that name.
         CheckpointError: it is missing, damaged, or of another model.
+        DeviceError: there is no device of that name.
         FolderError, SettingsError: the run's own settings cannot be read.
     """
     name, run = _choose(folder, checkpoint), clean(folder.path.name)
@@ -144,10 +146,10 @@ def load_trained(folder: RunFolder, checkpoint: str | None = None, device: str =
     if reason := reading.misfit(own, weights, clean(path)):
         raise CheckpointError(f"{reason}\nThe run {run} was trained as {clean(settings.model, 60)}.")
     model.load_state_dict(weights)
-    place = devices.pick(device)
+    place = devices.pick(device) if device else _place(settings)
     model = model.to(place).eval()
     if settings.channels_last:
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model = model.to(memory_format=torch.channels_last)
     step = _whole(saved.get("step"))
     scores = {
         f"{event.split}_{what}": getattr(event, what)
@@ -168,6 +170,13 @@ def load_trained(folder: RunFolder, checkpoint: str | None = None, device: str =
         averaged=bool(saved.get("ema_state_dict")),
         scores=scores,
     )
+
+
+def _place(settings: Settings) -> torch.device:
+    try:
+        return devices.pick(settings.device)
+    except DeviceError:
+        return torch.device("cpu")
 
 
 def _build(settings: Settings, state: RunState) -> tuple[nn.Module, tuple[int, int, int], tuple[str, ...]]:
