@@ -142,7 +142,7 @@ def test_a_broken_image_is_a_sentence_and_the_rest_goes_on(capsys: pytest.Captur
     Path("text.png").write_text("hello")
     os.makedirs("empty")
     os.mkfifo("pipe")
-    words = ["it", "images", "text.png", "gone.png", "empty", "pipe", second]
+    words = ["it", "images", "text.png", "gone.png", "x" * 300, "empty", "pipe", second]
     code, out, err = program(capsys, *words)
     assert code == 3 and [line.split("\t")[0] for line in out.splitlines()] == [first, second, second]
     told = err.splitlines()
@@ -150,12 +150,13 @@ def test_a_broken_image_is_a_sentence_and_the_rest_goes_on(capsys: pytest.Captur
     assert told[1:] == [
         "text.png: is not an image that can be read (PNG, JPEG, WebP, GIF, TIFF, BMP).",
         "gone.png: there is no such file.",
+        f"{'x' * 300}: there is no such file.",
         "empty: there is no image in this folder.",
         "pipe: is no file.",
-        "5 of 8 could not be read",
+        "6 of 9 could not be read",
     ]
     code, out, _ = program(capsys, *words, "--json")
-    assert code == 3 and [sorted(one)[0] for one in objects(out)].count("error") == 5 and len(objects(out)) == 8
+    assert code == 3 and [sorted(one)[0] for one in objects(out)].count("error") == 6 and len(objects(out)) == 9
 
 
 def test_the_table_of_a_split_has_a_line_a_class_and_the_accuracy(

@@ -4,7 +4,6 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from tui_trainer.text import clean
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 """What is taken for an image in a folder; a file that is named itself may have any ending."""
-_DECODERS = ("PNG", "JPEG", "MPO", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+_DECODERS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 """Pillow's decoders that start no other program."""
 _MODES = {1: "L", 3: "RGB"}
 _WORDS = {"L": "made grey", "RGB": "made RGB"}
@@ -37,20 +36,21 @@ class Decoded:
 def files_in(names: Iterable[str]) -> Iterator[str]:
     """The paths of images: files as they are named, and every image in the folders that are named, in order.
 
-    A folder without any image is given as it is named: reading it says so.
+    A folder without any image, or that may not be read, is given as it is: reading it says so.
     """
     for name in names:
         if not os.path.isdir(name):
             yield name
             continue
-        empty = True
-        for folder, folders, files in os.walk(name):
+        empty, closed = True, list[OSError]()
+        for folder, folders, files in os.walk(name, onerror=closed.append):
             folders.sort()
             for file in sorted(files):
                 if file.lower().endswith(ENDINGS) and not file.startswith("."):
                     empty = False
                     yield os.path.join(folder, file)
-        if empty:
+        yield from (error.filename for error in closed)
+        if empty and not closed:
             yield name
 
 
@@ -64,15 +64,17 @@ def read_image(path: str, channels: int, size: tuple[int, int]) -> Decoded:
     if mode is None:
         raise DataError(f"The model takes images of {channels} channels; files are read as grey or RGB only.")
     if os.path.isdir(path):
+        try:
+            os.scandir(path).close()
+        except OSError as error:
+            raise DataError(f"{shown}: this folder cannot be read: {error.strerror}.") from error
         raise DataError(f"{shown}: there is no image in this folder.")
-    try:
-        found = Path(path).is_file()
-    except ValueError:
-        found = False
-    if not found:
+    if not os.path.isfile(path):
         raise DataError(f"{shown}: there is no such file." if not os.path.lexists(path) else f"{shown}: is no file.")
+    Image.init()
+    formats = [name for name in _DECODERS if name in Image.OPEN]  # a Pillow may be built without one of them
     try:
-        with warnings.catch_warnings(), Image.open(path, formats=_DECODERS) as image:
+        with warnings.catch_warnings(), Image.open(path, formats=formats) as image:
             warnings.simplefilter("ignore")  # of images that are large, or oddly made
             image.load()
             return _fit(image, mode, size)
