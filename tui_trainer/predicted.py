@@ -1,13 +1,12 @@
 """`tui-trainer predict`: what a trained model says, as a table in a terminal, as lines in a pipe, or as JSON."""
 
-import json
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from tui_trainer.console import PipeConsole
+from tui_trainer.console import PipeConsole, json_line, on_stdout, print_line
 from tui_trainer.errors import DataError, UsageError
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.text import clean, percent
@@ -61,15 +60,15 @@ def _files(trained: "Trained", images: Sequence[str], top: int, as_json: bool) -
     """A block of lines an image in a terminal, a line an image in a pipe."""
     from tui_trainer.training.predict import Notes, Unreadable, predict_files
 
-    notes, broken, good, out = Notes(), 0, 0, _console()
+    notes, broken, good, out = Notes(), 0, 0, on_stdout()
     for found in predict_files(trained, images, top, notes):
         if isinstance(found, Unreadable):
             broken += 1
             _note(found.why)
             if as_json:
-                _json({"file": found.of, "error": found.why})
+                print(json_line({"file": found.of, "error": found.why}))
         elif as_json:
-            _json({"file": found.of, **_plain(trained, found)})
+            print(json_line({"file": found.of, **_plain(trained, found)}))
         else:
             if out.is_terminal and not good:
                 _head(out, trained, top)
@@ -90,7 +89,7 @@ def _head(out: PipeConsole, trained: "Trained", top: int) -> None:
         if top == 1
         else f"{f'{min(top, len(trained.classes))} most probable':<{wide}}"
     )
-    _print(out, Text(f"{'file':<{file}}  {columns}".rstrip(), "dim"))
+    print_line(out, Text(f"{'file':<{file}}  {columns}".rstrip(), "dim"))
 
 
 def _widths(out: PipeConsole, trained: "Trained") -> tuple[int, int]:
@@ -115,7 +114,7 @@ def _show(out: PipeConsole, trained: "Trained", found: "Prediction") -> None:
         text.append(f"{name:<{wide}}  {percent(value):>7}  ", "bold" if not i else "dim")
         text.append(_bar(value), "cyan" if not i else "dim")
         text.rstrip()
-        _print(out, text)
+        print_line(out, text)
 
 
 def _bar(fraction: float) -> str:
@@ -139,11 +138,11 @@ def _split(trained: "Trained", split: str, top: int, as_json: bool) -> int:
             _note(found)
         elif as_json:
             label = {"label": found.label, "label_name": trained.classes[found.label or 0]}
-            _json({"split": split, "example": found.of, **label, **_plain(trained, found)})
+            print(json_line({"split": split, "example": found.of, **label, **_plain(trained, found)}))
     examples, right = sum(map(sum, confusion)), sum(row[i] for i, row in enumerate(confusion))
     if as_json:
         counts = {"examples": examples, "right": right, "accuracy": right / examples, "confusion": confusion}
-        _json({"split": split, **counts, "classes": trained.classes})
+        print(json_line({"split": split, **counts, "classes": trained.classes}))
         return 0
     _table(trained, split, confusion)
     return 0
@@ -151,15 +150,15 @@ def _split(trained: "Trained", split: str, top: int, as_json: bool) -> int:
 
 def _table(trained: "Trained", split: str, confusion: list[list[int]]) -> None:
     """A line a class: its examples, how many are right, and what it is taken for most often when not."""
-    out = _console()
+    out = on_stdout()
     names = [clean(name, LONGEST_CLASS) for name in trained.classes]
     wide = max(5, *map(len, names), len(f"all of {split}"))
 
     def line(name: str, row: int, right: int, other: str, style: str = "") -> None:
         accuracy = percent(right / row) if row else "-"
-        _print(out, Text(f"{name:<{wide}}  {row:>8,}  {right:>8,}  {accuracy:>8}  {other}".rstrip(), style))
+        print_line(out, Text(f"{name:<{wide}}  {row:>8,}  {right:>8,}  {accuracy:>8}  {other}".rstrip(), style))
 
-    _print(out, Text(f"{'class':<{wide}}  {'examples':>8}  {'right':>8}  {'accuracy':>8}  taken for", "dim"))
+    print_line(out, Text(f"{'class':<{wide}}  {'examples':>8}  {'right':>8}  {'accuracy':>8}  taken for", "dim"))
     for i, row in enumerate(confusion):
         wrong = [0 if j == i else count for j, count in enumerate(row)]
         most = max(range(len(row)), key=wrong.__getitem__)
@@ -176,23 +175,6 @@ def _plain(trained: "Trained", found: "Prediction") -> dict[str, Any]:
     return {**top[0], "top": top}
 
 
-def _json(values: dict[str, Any]) -> None:
-    """One line of JSON, with null for what is not finite."""
-    finite = json.loads(json.dumps(values), parse_constant=lambda _: None)
-    print(json.dumps(finite, separators=(",", ":")))
-
-
 def _note(text: str) -> None:
     sys.stdout.flush()  # so that lines stand in their order where both go to one place
     print(text, file=sys.stderr, flush=True)
-
-
-def _console() -> PipeConsole:
-    file = sys.stdout
-    return PipeConsole(file=file, force_terminal=bool(file and file.isatty()), highlight=False, soft_wrap=True)
-
-
-def _print(out: PipeConsole, text: Text) -> None:
-    if out.is_terminal:
-        text.truncate(out.width, overflow="ellipsis")
-    out.print(text)

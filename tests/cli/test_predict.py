@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 
 from tests.cli.program import hidden
-from tui_trainer import cli
+from tui_trainer import cli, predicted
 from tui_trainer.catalog import IDX_FILES, MINI_FOLDER
+from tui_trainer.console import PipeConsole
 from tui_trainer.run.events import Evaluated
 from tui_trainer.run.journal import read
 from tui_trainer.run.runs import LocalRun
@@ -157,6 +158,25 @@ def test_a_broken_image_is_a_sentence_and_the_rest_goes_on(capsys: pytest.Captur
     ]
     code, out, _ = program(capsys, *words, "--json")
     assert code == 3 and [sorted(one)[0] for one in objects(out)].count("error") == 6 and len(objects(out)) == 9
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_in_a_terminal_each_image_has_a_line_a_class_with_a_bar_and_none_is_too_wide(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def console() -> PipeConsole:
+        return PipeConsole(force_terminal=True, width=width, color_system=None, highlight=False, soft_wrap=True)
+
+    monkeypatch.setattr(predicted, "on_stdout", console)
+    folder = f"images/{'long-' * 12}name"
+    write_images(folder, 2)
+    code, out, _ = program(capsys, "it", folder)
+    head, *lines = out.splitlines()
+    assert code == 0 and len(lines) == 6 and max(map(len, out.splitlines())) <= width
+    assert head.split() == ["file", "3", "most", "probable"]
+    assert "name/000.png  " in lines[0] and "name/001.png  " in lines[3] and not lines[1][:10].strip()
+    assert all(" %  " in lines[i] and "█" in lines[i] for i in (0, 3))
+    assert len({line.index(" %") for line in lines}) == 1
 
 
 def test_the_table_of_a_split_has_a_line_a_class_and_the_accuracy(
