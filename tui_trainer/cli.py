@@ -296,6 +296,49 @@ def _compare(
     return show(TrainerApp(resolve([]), compared=[run.folder for run in compared]))
 
 
+def _export(
+    run: Annotated[str, Parameter(help=_RUN)] = "last",
+    /,
+    *,
+    format: Annotated[str, _option("safetensors, onnx or torch-export.")] = "",
+    output: Annotated[str | None, _option("The file [default: in the run's folder, below exports].")] = None,
+    checkpoint: Annotated[
+        str | None, _option("Whose weights: best, last, prev or epoch-N [default: best, else last].")
+    ] = None,
+    force: Annotated[bool, _option("Overwrite a file that is there.")] = False,
+    output_dir: _Where = None,
+) -> int:
+    """The trained model as a file for other programs, checked against the model; prints the file's path."""
+    from tui_trainer import exported
+    from tui_trainer.run import folder
+
+    found = folder.find(run, where(output_dir))
+    return exported.export(found, format, output=output, checkpoint=checkpoint, force=force)
+
+
+def _predict(
+    run: Annotated[str, Parameter(help=_RUN)],
+    /,
+    *images: Annotated[str, Parameter(help="Image files, and folders that are gone through.")],
+    split: Annotated[str | None, _option("valid or test: the run's own examples in place of files.")] = None,
+    top: Annotated[int, _option("How many classes are shown [default: 3].")] = 3,
+    checkpoint: Annotated[
+        str | None, _option("Whose weights: best, last, prev or epoch-N [default: best, else last].")
+    ] = None,
+    device: Annotated[
+        str | None, _option("Where to compute [default: as the run, or the CPU where that is not here].")
+    ] = None,
+    output_dir: _Where = None,
+    json: Annotated[bool, _option("One JSON object a line on stdout.")] = False,
+) -> int:
+    """What a trained model says of image files, or how right it is on the run's own examples."""
+    from tui_trainer import predicted
+    from tui_trainer.run import folder
+
+    found = folder.find(run, where(output_dir))
+    return predicted.predict(found, images, split=split, top=top, checkpoint=checkpoint, device=device, as_json=json)
+
+
 def _doctor(*, json: Annotated[bool, _option("One JSON array of what was found.")] = False) -> int:
     """What this machine has: torch, torchvision, devices, data, terminal, disk; and what to do where it lacks."""
     from tui_trainer import doctor
@@ -382,6 +425,8 @@ def make_app() -> App:
     app.command(_replay, name="replay")
     app.command(_runs, name="runs")
     app.command(_compare, name="compare")
+    app.command(_export, name="export")
+    app.command(_predict, name="predict")
     app.command(_doctor, name="doctor")
     app.command(_new, name="new")
     return app

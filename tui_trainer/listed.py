@@ -1,7 +1,5 @@
 """Runs as lines, or as JSON: `tui-trainer runs` and `tui-trainer compare` without a screen."""
 
-import json
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -9,7 +7,7 @@ from typing import Any
 
 from rich.text import Text
 
-from tui_trainer.console import PipeConsole
+from tui_trainer.console import json_line, on_stdout, print_line
 from tui_trainer.run.comparison import FIGURES, LETTERS, differing
 from tui_trainer.run.listing import LIVE, Summary
 from tui_trainer.text import ago, clean, fixed, number, percent
@@ -37,18 +35,18 @@ def show_runs(runs: Sequence[Summary]) -> None:
     """A line a run on stdout; in a terminal coloured, and cut at its edge."""
     texts = {name: [show(run) or "-" for run in runs] for name, show in COLUMNS.items()}
     wide = {name: max(len(name), *map(len, cells)) for name, cells in texts.items()}
-    out = _console()
+    out = on_stdout()
 
     def line(cells: dict[str, str]) -> str:
         parts = [f"{cells[n]:>{wide[n]}}" if n in NUMBERS else f"{cells[n]:<{wide[n]}}" for n in texts]
         return "  ".join(parts).rstrip()
 
-    _print(out, Text(line({name: name for name in texts}), "dim"))
+    print_line(out, Text(line({name: name for name in texts}), "dim"))
     for i, run in enumerate(runs):
         text = Text(line({name: cells[i] for name, cells in texts.items()}))
         begin = wide["name"] + 2
         text.stylize(STYLES.get(run.state, ""), begin, begin + wide["state"])
-        _print(out, text)
+        print_line(out, text)
 
 
 def show_comparison(runs: Sequence[Summary]) -> None:
@@ -60,17 +58,17 @@ def show_comparison(runs: Sequence[Summary]) -> None:
         max(len(run.name) + 3, *(len(cells[i]) for cells in (*rows.values(), *differs.values())))
         for i, run in enumerate(runs)
     ]
-    out = _console()
+    out = on_stdout()
 
     def line(name: str, cells: Sequence[str], style: str = "") -> None:
         parts = [f"{cell:<{width}}" for cell, width in zip(cells, wide, strict=True)]
-        _print(out, Text("  ".join([f"{name:<{label}}", *parts]).rstrip(), style))
+        print_line(out, Text("  ".join([f"{name:<{label}}", *parts]).rstrip(), style))
 
     line("", [f"{letter}  {run.name}" for letter, run in zip(LETTERS, runs, strict=False)], "bold")
     for name, cells in rows.items():
         line(name, cells)
-    _print(out, Text(""))
-    _print(out, Text("settings that differ" if differs else "the settings do not differ", "dim"))
+    print_line(out, Text(""))
+    print_line(out, Text("settings that differ" if differs else "the settings do not differ", "dim"))
     for name, found in differs.items():
         line(name, found)
 
@@ -78,36 +76,19 @@ def show_comparison(runs: Sequence[Summary]) -> None:
 def show_runs_as_json(runs: Sequence[Summary]) -> None:
     """One object a line."""
     for run in runs:
-        print(_json(as_plain(run)))
+        print(json_line(as_plain(run)))
 
 
 def show_comparison_as_json(runs: Sequence[Summary]) -> None:
     """One object: the runs, and the settings that differ with the value in each of them."""
     differs = {name: [run.settings.get(name) for run in runs] for name in differing(runs)}
-    print(_json({"runs": [as_plain(run) for run in runs], "differs": differs}))
+    print(json_line({"runs": [as_plain(run) for run in runs], "differs": differs}))
 
 
 def as_plain(run: Summary) -> dict[str, Any]:
     """A summary as plain values; `age` is seconds since it began."""
     plain = {f.name: getattr(run, f.name) for f in fields(run) if f.name != "losses"}
     return plain | {"path": str(run.path), "age": round(max(0.0, time.time() - run.started), 3)}
-
-
-def _json(values: object) -> str:
-    """One line of JSON, with null for what is not finite."""
-    finite = json.loads(json.dumps(values), parse_constant=lambda _: None)
-    return json.dumps(finite, separators=(",", ":"))
-
-
-def _console() -> PipeConsole:
-    file = sys.stdout
-    return PipeConsole(file=file, force_terminal=bool(file and file.isatty()), highlight=False, soft_wrap=True)
-
-
-def _print(out: PipeConsole, text: Text) -> None:
-    if out.is_terminal:
-        text.truncate(out.width, overflow="ellipsis")
-    out.print(text)
 
 
 def nothing(found: int, words: Sequence[str], output_dir: str) -> str:
