@@ -18,7 +18,7 @@ from tui_trainer.run.events import Evaluated
 from tui_trainer.run.journal import read
 from tui_trainer.run.runs import LocalRun
 from tui_trainer.settings import Settings
-from tui_trainer.training.data import read_split
+from tui_trainer.training.readers.idx import read_split
 
 
 @pytest.fixture(scope="module")

@@ -63,6 +63,16 @@ class RunStarted(Event):
     data: str
     """Where the data came from, as a phrase."""
     task: str = "classification"
+    """What is to be predicted: the name of a task."""
+    shape: tuple[int, ...] = (1, 28, 28)
+    """One input without its batch: channels, height, width of an image, columns of a table."""
+    outputs: int = 0
+    """Numbers that the model gives for an example; 0 in old journals, where it is one a class."""
+    categories: tuple[int, ...] = ()
+    """Of a table: how many values each of its last columns has."""
+    mean: tuple[float, ...] = ()
+    """What inputs are normalised by, for each channel or column; empty when they are not."""
+    std: tuple[float, ...] = ()
     scores: tuple[tuple[str, str, str], ...] = (ACCURACY,)
     """What is measured, each a `Score`; the first is shown as the result of the run."""
     resumed_from: str | None = None

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from tui_trainer.catalog import Shape
 from tui_trainer.errors import DataError
 from tui_trainer.settings import Settings
 from tui_trainer.text import clean, size
@@ -94,6 +95,16 @@ class Augment:
         return window.permute(0, 3, 1, 2)
 
 
+def normal(
+    mean: tuple[float, ...], std: tuple[float, ...], shape: Shape, device: torch.device
+) -> tuple[Tensor, Tensor] | None:
+    """Mean and deviation of each channel or column as tensors that fit a batch of `shape`; None when there are none."""
+    if not mean:
+        return None
+    channels = (-1, *(1,) * (len(shape) - 1))
+    return torch.tensor(mean, device=device).view(channels), torch.tensor(std, device=device).view(channels)
+
+
 @dataclass(frozen=True, slots=True)
 class DataPath:
     """How the data of a run reaches the device, and why."""
@@ -147,8 +158,7 @@ class Batches:
         self._examples, self.order, self._device = examples, order, device
         self._augment = Augment(augment, len(examples), order.seed or 0, device) if augment != "none" else None
         self._format = torch.channels_last if channels_last else torch.preserve_format
-        channels = (-1, *(1,) * (len(examples.shape) - 1))
-        self._normal = [torch.tensor(part, device=device).view(channels) for part in (mean, std)] if mean else None
+        self._normal = normal(mean, std, examples.shape, device)
 
     def __len__(self) -> int:
         return len(self.order)
@@ -167,10 +177,7 @@ class Batches:
         X = inputs.to(torch.float32, memory_format=form)
         if inputs.dtype == torch.uint8:
             X.div_(255)
-        if self._normal is not None:
-            mean, std = self._normal
-            X = (X - mean) / std
-        return X
+        return X if self._normal is None else (X - self._normal[0]) / self._normal[1]
 
 
 class Resident(Batches):

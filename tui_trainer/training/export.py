@@ -76,7 +76,7 @@ def export(
         _refuse(path, force)
         yield told(trained)
         found = yield from splits(trained)
-        X = some(found, EXAMPLES)
+        X = some(trained, found, EXAMPLES)
         yield f"exporting as {kind.title}"
         with _quiet(), _as_sentence(trained, kind):
             example = torch.zeros(2, *X.shape[1:])  # it becomes part of the file: nothing of the data belongs there
@@ -136,7 +136,7 @@ def told(trained: Trained) -> str:
 def metadata(trained: Trained) -> dict[str, str]:
     """What a program must know to use the file without the run; every value a text, lists and tables as JSON."""
     facts: dict[str, Any] = {
-        "task": "classification",
+        "task": trained.task.name,
         "labels": trained.classes,
         "input_shape": trained.shape,
         "preprocessing": trained.preprocessing(),

@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tui_trainer.catalog import DATASETS, padded
+from tui_trainer.catalog import Shape
 from tui_trainer.errors import CheckpointError, DataError, DeviceError, ModelError, UsageError
-from tui_trainer.run.events import Evaluated, Preparing, Warned
+from tui_trainer.run.events import Evaluated, Preparing, RunStarted, Warned
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.journal import read
 from tui_trainer.run.resume import own_settings
@@ -23,11 +23,12 @@ from tui_trainer.run.state import RunState
 from tui_trainer.settings import Settings
 from tui_trainer.sources import resolve
 from tui_trainer.text import clean
-from tui_trainer.training import data, devices, models, reading
-from tui_trainer.training.batches import Order, choose_path, make_batches
+from tui_trainer.training import data, devices, models, reading, tasks
+from tui_trainer.training.batches import Order, choose_path, make_batches, normal
 from tui_trainer.training.course import EVALUATION_BATCH
-from tui_trainer.training.data import Batch, Images
+from tui_trainer.training.examples import Batch, Data, Examples
 from tui_trainer.training.optim import SIXTEEN_BITS
+from tui_trainer.training.tasks import Task
 
 CHECKPOINTS = ("best", "last", "prev")
 """The checkpoints of every run, in the order in which they are taken when none is named; beside them epoch-N."""
@@ -45,8 +46,11 @@ class Trained:
     device: torch.device
     settings: Settings
     classes: tuple[str, ...]
-    shape: tuple[int, int, int]
-    """Channels, height, width of an input, the border of `pad` included."""
+    shape: Shape
+    """One input: channels, height, width of an image, the border of `pad` included; columns of a table."""
+    started: RunStarted
+    """What the run has said of itself."""
+    task: Task
     epoch: int | None
     step: int | None
     """Batches done since the run's beginning; None when the file does not say."""
@@ -89,7 +93,9 @@ class Trained:
     @property
     def probabilities(self) -> Callable[[Tensor], Tensor]:
         """What makes probabilities [N, C] of raw outputs [N, C]."""
-        return torch.sigmoid if self.settings.loss == "bce" else lambda outputs: outputs.softmax(1)
+        if self.settings.loss == "bce" and self.task.name == "classification":
+            return torch.sigmoid  # a question a class
+        return self.task.probabilities
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -98,7 +104,13 @@ class Trained:
 
     def inputs(self, images: Tensor) -> Tensor:
         """Images [N, C, H, W] uint8 of `image_size` as the model's inputs, float32 from 0 to 1."""
-        return F.pad(images, [self.settings.pad] * 4).float().div_(255)
+        X = F.pad(images, [self.settings.pad] * 4).float().div_(255)
+        return self.normalised(X)
+
+    def normalised(self, X: Tensor) -> Tensor:
+        """Inputs [N, ...] float32 as the model has learned to take them."""
+        scale = normal(self.started.mean, self.started.std, self.shape, X.device)
+        return X if scale is None else (X - scale[0]) / scale[1]
 
     def preprocessing(self) -> dict[str, Any]:
         """How an image becomes an input: plain values that JSON can hold."""
@@ -109,7 +121,7 @@ class Trained:
             "value_range": [0, 1],
             "resize": list(self.image_size),
             "pad": self.settings.pad,
-            "normalize": "none",
+            "normalize": {"mean": self.started.mean, "std": self.started.std} if self.started.mean else "none",
         }
 
 
@@ -127,9 +139,11 @@ def load_trained(folder: RunFolder, checkpoint: str | None = None, device: str |
         FolderError, SettingsError: the run's own settings cannot be read.
     """
     name, run = _choose(folder, checkpoint), clean(folder.path.name)
-    state, measured = RunState(), []
+    state, measured, started = RunState(), [], None
     for event in read(folder.journal):
         state.apply(event)
+        if isinstance(event, RunStarted):
+            started = event
         if isinstance(event, Evaluated):
             measured.append(event)
     settings = resolve([own_settings(folder, state)]).settings
@@ -140,7 +154,9 @@ def load_trained(folder: RunFolder, checkpoint: str | None = None, device: str |
         others = ", ".join(other for other in _there(folder) if other != name)
         hint = f"\nThe run has others, for --checkpoint: {others}." if others else ""
         raise CheckpointError(f"{error}{hint}") from error
-    model, shape, classes = _build(settings, state)
+    if started is None:
+        raise CheckpointError(f"The journal of {run} does not say what it has trained: it has no RunStarted.")
+    model = _build(settings, started)
     own = model.state_dict()
     weights = reading.without_prefix(saved.get("ema_state_dict") or saved["model_state_dict"], own)
     if reason := reading.misfit(own, weights, clean(path)):
@@ -152,10 +168,11 @@ def load_trained(folder: RunFolder, checkpoint: str | None = None, device: str |
         model = model.to(memory_format=torch.channels_last)
     step = _whole(saved.get("step"))
     scores = {
-        f"{event.split}_{what}": getattr(event, what)
+        f"{event.split}_{name}": value
         for event in measured
         if event.step == step and step is not None
-        for what in ("loss", "accuracy")
+        for name in ("loss", *(name for name, *_ in started.scores))
+        if (value := event.score(name)) is not None
     }
     return Trained(
         run=folder.path.name,
@@ -163,8 +180,10 @@ def load_trained(folder: RunFolder, checkpoint: str | None = None, device: str |
         model=model,
         device=place,
         settings=settings,
-        classes=classes,
-        shape=shape,
+        classes=started.classes,
+        shape=started.shape,
+        started=started,
+        task=tasks.named(started.task),
         epoch=_whole(saved.get("epoch")),
         step=step,
         averaged=bool(saved.get("ema_state_dict")),
@@ -179,15 +198,13 @@ def _place(settings: Settings) -> torch.device:
         return torch.device("cpu")
 
 
-def _build(settings: Settings, state: RunState) -> tuple[nn.Module, tuple[int, int, int], tuple[str, ...]]:
-    """The model as its run has built it, before any weight is loaded; the shape of its inputs; its classes."""
-    facts = DATASETS[settings.dataset]
-    classes = tuple(state.classes) or facts.classes
-    shape = padded(facts.shape, settings.pad)
-    return models.build(settings.model, shape, len(classes)), shape, classes
+def _build(settings: Settings, started: RunStarted) -> nn.Module:
+    """The model as its run has built it, before any weight is loaded."""
+    outputs = started.outputs or len(started.classes)
+    return models.build(settings.model_copy(update={"pretrained": False}), started.shape, outputs, started.categories)
 
 
-def splits(trained: Trained) -> Generator[str, None, data.Data]:
+def splits(trained: Trained) -> Generator[str, None, Data]:
     """The data of the run, split as it was; what that takes, in lines.
 
     Raises:
@@ -199,7 +216,7 @@ def splits(trained: Trained) -> Generator[str, None, data.Data]:
         try:
             event = next(loading)
         except StopIteration as done:
-            found: data.Data = done.value
+            found: Data = done.value
             return found
         except DataError as error:
             first = str(error).split("\n")[0]
@@ -211,18 +228,20 @@ def splits(trained: Trained) -> Generator[str, None, data.Data]:
             yield event.what
 
 
-def some(found: data.Data, most: int) -> Tensor:
-    """The first inputs of the validation split, at most so many: X [N, C, H, W], as the model takes them."""
-    return found.valid[torch.arange(min(most, len(found.valid)))][0]
+def some(trained: Trained, found: Data, most: int) -> Tensor:
+    """The first inputs of the validation split, at most so many: X [N, ...], as the model takes them."""
+    X, _ = found.valid.raw(torch.arange(min(most, len(found.valid))))
+    X = X.float().div_(255) if X.dtype == torch.uint8 else X
+    return trained.normalised(X)
 
 
-def measured(trained: Trained, found: data.Data, split: str) -> Iterator[Batch]:
+def measured(trained: Trained, found: Data, split: str) -> Iterator[Batch]:
     """A split, `valid` or `test`, in the batches in which the run's evaluation takes it: X and y."""
     s = trained.settings
-    images: Images = found.valid if split == "valid" or found.test is None else found.test
+    images: Examples = found.valid if split == "valid" or found.test is None else found.test
     order = Order(len(images), max(s.batch_size, EVALUATION_BATCH), seed=None, limit=1 if s.dry_run else 0)
     s = s.model_copy(update={"workers": 0, "augment": "none"})  # worker processes cost more than one pass gains
-    batches = make_batches(choose_path(s, [images], trained.device), images, order, trained.device, s)
+    batches = make_batches(choose_path(s, [images], trained.device), found, images, order, trained.device, s)
     try:
         yield from batches
     finally:

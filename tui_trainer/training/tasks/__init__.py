@@ -64,6 +64,12 @@ class Task:
 _USUAL = {"class": "classification", "labels": "multilabel", "number": "regression", "share": "distribution"}
 
 
+def named(name: str) -> Task:
+    """The task of that name."""
+    task: Task = importlib.import_module(f"tui_trainer.training.tasks.{name}").TASK
+    return task
+
+
 def find(settings: Settings, data: Data) -> Task:
     """The task of the settings, or the usual one for the data.
 
@@ -71,7 +77,7 @@ def find(settings: Settings, data: Data) -> Task:
         ModelError: it does not fit the data, or the monitored score is none of its.
     """
     name = _USUAL[data.kind] if settings.task == "auto" else settings.task
-    task: Task = importlib.import_module(f"tui_trainer.training.tasks.{name}").TASK
+    task = named(name)
     if task.kind != data.kind:
         raise ModelError(
             f"task {name} does not fit {clean(data.name, 60)}: its targets are of the kind {data.kind}, not "

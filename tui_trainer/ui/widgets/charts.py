@@ -118,10 +118,10 @@ def styled(text: str) -> Content:
     return Content.assemble(*parts)
 
 
-def epoch_ticks(state: RunState, width: int) -> tuple[dict[float, str], float]:
-    """Where the epochs end on the step axis, as many as fit, and the axis' right end."""
+def epoch_ticks(state: RunState, width: int, until: float) -> tuple[dict[float, str], float]:
+    """Where the epochs end on the step axis, as many as fit, and the axis' right end for steps `until` there."""
     batches = state.batches or 1
-    right = max(state.step, 1)
+    right = max(until, 1)
     shown = math.ceil(right / batches)
     right = max(right, min(shown, 1) * batches) if state.epoch <= 1 else max(right, 1)
     apart = max(6, len(str(shown)) + 2)  # cells from one number to the next
@@ -154,7 +154,7 @@ class LossChart(Panel):
         if not train[0] or height < 4:
             return Content.styled(waiting(state), MUTED)
         few = len(valid[0]) <= width // 3
-        ticks, right = epoch_ticks(state, width)
+        ticks, right = epoch_ticks(state, width, state.step)
         curves = [Curve(*valid, 2), Curve(*train, 1)] + ([Curve(*valid, 2, points=True)] if few else [])
         newest = f"  {fixed(state.loss)}"
         if state.validation:
@@ -176,7 +176,7 @@ class AccuracyChart(Panel):
         xs, ys = bucketed(state.accuracy_curve, width)
         if not xs or height < 4:
             return Content.styled(to_come(state, "after the first validation"), MUTED)
-        ticks, right = epoch_ticks(state, width)
+        ticks, right = epoch_ticks(state, width, state.accuracy_curve.xs[-1])  # it is drawn anew when that moves
         newest = f"━ validation  {percent(ys[-1])}"
         best = f"  best {percent(state.best.accuracy)} @ {state.best.epoch}" if state.best else ""
         head = Content.assemble((newest, "$secondary"), (best, MUTED))
