@@ -18,9 +18,10 @@ from tui_trainer.run.state import RunState, Series
 from tui_trainer.ui.dialogs import Ask, Help
 from tui_trainer.ui.pace import Pace
 from tui_trainer.ui.widgets.charts import bucketed
+from tui_trainer.ui.widgets.confusion import ConfusionTable, short_names
 from tui_trainer.ui.widgets.header import spark
 from tui_trainer.ui.widgets.keys import bindings_of
-from tui_trainer.ui.widgets.tables import ConfusionTable, EventLog, short_names
+from tui_trainer.ui.widgets.tables import EventLog
 
 HOSTILE = "[red]x[/nope] \x1b]0;title\x07 \x9b31m \u202egnp [@click=app.quit]go[/]"
 

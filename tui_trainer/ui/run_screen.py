@@ -38,10 +38,11 @@ from tui_trainer.ui.agree import Agree
 from tui_trainer.ui.dialogs import Ask, AskNumber, Help, Outline
 from tui_trainer.ui.pace import Pace
 from tui_trainer.ui.widgets.charts import AccuracyChart, LossChart
+from tui_trainer.ui.widgets.confusion import ConfusionTable
 from tui_trainer.ui.widgets.header import Identity, Now, Progress, Trouble
 from tui_trainer.ui.widgets.keys import KeyLine, bindings_of, too_small
 from tui_trainer.ui.widgets.panel import MUTED, Panel, View
-from tui_trainer.ui.widgets.tables import CheckpointLog, ConfusionTable, EpochTable, EventLog
+from tui_trainer.ui.widgets.tables import CheckpointLog, EpochTable, EventLog
 
 ANSWER_TO_QUESTION: dict[str, Command] = {
     "batch": commands.SkipBatch(),
