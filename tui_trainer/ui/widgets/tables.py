@@ -8,6 +8,7 @@ from collections.abc import Hashable
 from textual.content import Content
 
 from tui_trainer.run.leaving import Stay, lamp
+from tui_trainer.run.scores import figure, title
 from tui_trainer.run.state import (
     MOST_CHECKPOINTS,
     MOST_NOTES,
@@ -16,7 +17,7 @@ from tui_trainer.run.state import (
     LogRow,
     RunState,
 )
-from tui_trainer.text import ago, clean, clock, fixed, number, percent, size
+from tui_trainer.text import ago, clean, clock, fixed, number, size
 from tui_trainer.ui.widgets.panel import MUTED, ListPanel, to_come
 
 
@@ -35,17 +36,18 @@ class EpochTable(ListPanel):
         return to_come(state, "after the first epoch")
 
     def head(self, state: RunState, width: int) -> Content | None:
-        places = places_of(state)
+        places, wide, name = places_of(state), score_width(state), title(state.main.name)
         self.retitle(f" · every {state.epoch_stride:,}th until {state.thinned_until:,}" if state.thinned_until else "")
         return Content.styled(
-            f"{'#':>{places}} {'train':>8} {'valid':>8} {'accuracy':>10}   {'lr':>9} {'time':>7}"[:width], MUTED
+            f"{'#':>{places}} {'train':>8} {'valid':>8} {name:>{wide}}   {'lr':>9} {'time':>7}"[:width], MUTED
         )
 
     def lines(self, row: EpochRow, state: RunState, width: int) -> list[Content]:
         best = state.best is not None and row.epoch == state.best.epoch
+        score = f"{figure(row.score, state.main):>{score_width(state)}}"
         text = (
             f"{row.epoch:>{places_of(state)}} {fixed(row.train_loss):>8} {fixed(row.valid_loss):>8} "
-            f"{percent(row.accuracy):>10} {'★' if best else ' '} {number(row.lr, 3):>9} {clock(row.seconds):>7}"
+            f"{score} {'★' if best else ' '} {number(row.lr, 3):>9} {clock(row.seconds):>7}"
         )
         return [Content.styled(text[:width], "bold $success" if best else "")]
 
@@ -53,6 +55,11 @@ class EpochTable(ListPanel):
 def places_of(state: RunState) -> int:
     """Digits of the newest epoch's number, four at least."""
     return max(4, len(str(state.epochs[-1].epoch))) if state.epochs else 4
+
+
+def score_width(state: RunState) -> int:
+    """Cells of the column of results."""
+    return max(10, len(title(state.main.name)))
 
 
 class CheckpointLog(ListPanel):
