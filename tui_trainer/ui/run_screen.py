@@ -324,7 +324,15 @@ class RunScreen(Screen[None]):
             if isinstance(view, Identity):
                 view.asked = ANSWERS[type(self._asked)][0] if self._asked and not self._stopping else ""
             view.show(self.state)
-        status = (self.state.status, self.state.is_over, self._will_pause, self._will_park)
+        outcome = self.query_one(Outcome)
+        status = (
+            self.state.status,
+            self.state.is_over,
+            self._will_pause,
+            self._will_park,
+            outcome.label,
+            outcome.drawn.why,
+        )
         if status != getattr(self, "_status_drawn", None):
             self._status_drawn = status
             self.set_class(self.state.status in ("failed", "diverged", "lost"), "-failed")
@@ -444,7 +452,7 @@ class RunScreen(Screen[None]):
         if binding.action == "pause" and self._will_pause:
             return "Carry on"
         if binding.action == "outcome" and self.is_mounted:
-            return self.query_one(Outcome).drawn.key or binding.description
+            return self.query_one(Outcome).label
         if binding.action == "log_axis" and self.is_mounted and self.query_one(LossChart).log_scale:
             return "Linear y"
         if binding.action == "zoom" and self.has_class("-zoomed"):

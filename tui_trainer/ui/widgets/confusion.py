@@ -26,6 +26,10 @@ def short_names(names: tuple[str, ...], width: int) -> list[str]:
     return result
 
 
+FEW = 4
+"""Classes whose columns are as wide as their names."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Layout:
     """Widths of a confusion table, in cells."""
@@ -47,17 +51,19 @@ def picture(seen: Evaluated, state: RunState, room: Room) -> Picture:
     width, height = room.width, room.height
     most = max(max(row) for row in table)
     needed = len(str(most)) + 1 if room.other else 3
-    label = min(10, max(len(clean(name, 40)) for name in names))
+    few = len(names) <= FEW
+    label = min(14 if few else 10, max(len(clean(name, 40)) for name in names))
     label = max(6, min(label, width - 1 - 9 - needed * len(names)))
     recall = 9 if width >= label + 1 + needed * len(names) + 9 else 0
-    widest = max(6, len(str(max(map(sum, zip(*table, strict=True))))) + 1)
+    roomy = min((width - label - 14) // len(names), 13, max(len(clean(name, 40)) for name in names) + 1)
+    widest = max(roomy if few else 6, 6, len(str(max(map(sum, zip(*table, strict=True))))) + 1)
     cell = min(widest, (width - label - 1 - recall) // len(names))
     if cell == 5 and len(str(most)) <= 3:
         cell = 4  # room for a longer bar
     if recall:
         recall = min(24, width - label - 1 - cell * len(names))
     if cell < needed or height < len(names) + 1:
-        return Picture(_without_table(table, names, height), why="There is no room for the table; z zooms.")
+        return Picture(_without_table(table, names, width, height), why="There is no room for the table; z zooms.")
     both = not room.other and height >= 2 * (len(names) + 2) + 2 and cell > len(str(most))
     modes = [False, True] if both else [room.other]
     lines: list[Content] = []
@@ -114,9 +120,10 @@ def _row(row: list[int], index: int, name: str, layout: _Layout) -> Content:
     return Content("").join(pieces)
 
 
-def _without_table(table: list[list[int]], names: tuple[str, ...], height: int) -> Content:
+def _without_table(table: list[list[int]], names: tuple[str, ...], width: int, height: int) -> Content:
     """For a panel too small for all classes: the mistakes, most frequent first."""
-    lines = [Content.styled(f"too small for {len(names)} classes; z zooms. Most confused:", MUTED)]
+    text = f"too small for {len(names)} classes; z zooms. Most confused:"
+    lines = [Content.styled(text if len(text) <= width else "too small; z zooms", MUTED)]
     lines += [Content(text) for text in pairs(table, names, max(1, height - 1))]
     return Content("\n").join(lines[:height])
 

@@ -1,5 +1,6 @@
 """Predicted numbers: against the true ones as a heat map, and what they are off by as a histogram."""
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -42,7 +43,10 @@ def picture(seen: Evaluated, state: RunState, room: Room) -> Picture:
     if width >= 72 and height >= 10:
         left = min(width - 30, AXIS + 3 * (height - 3))
         return Picture(
-            _beside(_map(table, seen, None, left, height), _at_the_right(off, seen, state, width - left - 2, height)),
+            _beside(
+                _map(table, seen, state, left, height, scores=False),
+                _at_the_right(off, seen, state, width - left - 2, height),
+            ),
             why="Predictions and residuals are both in sight.",
         )
     lines = _residuals(off, seen, state, width, height) if room.other else _map(table, seen, state, width, height)
@@ -82,14 +86,15 @@ def _figures(seen: Evaluated, state: RunState) -> list[Content]:
     ]
 
 
-def _map(table: list[list[int]], seen: Evaluated, state: RunState | None, width: int, height: int) -> list[Content]:
+def _map(
+    table: list[list[int]], seen: Evaluated, state: RunState, width: int, height: int, *, scores: bool = True
+) -> list[Content]:
     """Predicted numbers upwards over true ones to the right; the scores at its right, or above where it is narrow."""
-    figures = _figures(seen, state) if state else []
+    figures = _figures(seen, state) if scores else []
     taken = max((len(line) for line in figures), default=0) + 2
     beside = bool(figures) and width - taken >= AXIS + 16
-    head = _heading(state, width) if state and len(state.classes) else Content.styled("predicted ↑  true →", MUTED)
-    above = [head[:width]]
-    if figures and not beside and state:
+    above = [_heading(state, width)]
+    if figures and not beside:
         above += scores_below(seen, state, width, 1) or figures[:1]
     rows = height - len(above) - 2
     columns = min(width - AXIS - (taken if beside else 0), 4 * rows)
@@ -110,17 +115,25 @@ def _map(table: list[list[int]], seen: Evaluated, state: RunState | None, width:
                 parts.append((shade, "$warning" if line else "$secondary"))
             else:
                 parts.append((line or " ", "$warning"))
-        line_of_cells = Content.assemble(*parts)
+        line_of_cells = _drawn(parts)
         if beside and row < len(figures):
             line_of_cells += Content("  ") + figures[row]
         lines.append(line_of_cells)
     return [*lines, *_x_axis(seen.low, seen.high, columns)]
 
 
+def _drawn(cells: Sequence[tuple[str, str]]) -> Content:
+    """Cells of a line with their styles, neighbours of the same style as one: a line has dozens, and few styles."""
+    runs = itertools.groupby(cells, key=lambda cell: cell[1])
+    return Content.assemble(*(("".join(text for text, _ in run), style) for style, run in runs))
+
+
 def _heading(state: RunState, width: int) -> Content:
+    """What is predicted, and which way."""
     what = clean(state.classes[0], 40) if len(state.classes) == 1 else f"{len(state.classes)} numbers"
-    text = f"{what}: predicted ↑  true →"
-    return Content.styled(text if len(text) <= width else "predicted ↑  true →", MUTED)
+    ways = "predicted ↑  true →"
+    text = f"{what}: {ways}" if state.classes and len(what) + 2 + len(ways) <= width else ways
+    return Content.styled(text[:width], MUTED)
 
 
 def _diagonal(column: int, up: int, columns: int, rows: int) -> str:
@@ -189,9 +202,10 @@ def _residuals(off: list[int], seen: Evaluated, state: RunState | None, width: i
     """How often predictions are off by how much: too low at the left, too high at the right."""
     columns = width - AXIS
     each = columns // len(off)
-    bars = [n for n in off for _ in range(each)] if each else [round(n) for n in shared_out(off, columns)]
+    bars = [n for n in off for _ in range(each)] if each else [math.ceil(n - 1e-9) for n in shared_out(off, columns)]
     columns = len(bars)
-    lines = [Content.styled("residuals: predicted less true"[:width], MUTED)]
+    text = "residuals: predicted less true"
+    lines = [Content.styled(text if len(text) <= width else "residuals", MUTED)]
     lines += scores_below(seen, state, width, 1) if state else []
     rows = max(1, height - len(lines) - 2)
     most = max(1, *bars)
@@ -199,11 +213,11 @@ def _residuals(off: list[int], seen: Evaluated, state: RunState | None, width: i
     middle = (columns - 1) / 2
     for row in range(rows):
         up = rows - 1 - row
-        label = f"{axis_number(most):>{AXIS - 1}}┤" if row == 0 else " " * (AXIS - 1) + "│"
+        label = f"{most if most < 10**6 else axis_number(most):>{AXIS - 1}}┤" if row == 0 else " " * (AXIS - 1) + "│"
         parts = [(label, MUTED)]
         for place, high in enumerate(eighths):
             part = max(0, min(8, high - 8 * up))
             at_zero = abs(place - middle) <= 0.5
             parts.append((BLOCKS[part - 1] if part else " ", "$warning" if at_zero else "$secondary"))
-        lines.append(Content.assemble(*parts))
+        lines.append(_drawn(parts))
     return [*lines, *_x_axis(-seen.spread, seen.spread, columns)]

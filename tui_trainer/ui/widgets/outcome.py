@@ -22,6 +22,8 @@ class Kind:
     """The tasks that have it, for the time before the first evaluation."""
     has: Callable[[Evaluated], bool]
     """True when an evaluation can be drawn so."""
+    key: str
+    """What the key that changes it is called."""
     draw: Callable[[Evaluated, RunState, Room], Picture]
 
 
@@ -30,13 +32,19 @@ def _scores(seen: Evaluated, state: RunState, room: Room) -> Picture:
     return Picture(Content("\n").join(lines), why="There is just one way to show this.")
 
 
-SCORES = Kind("scores", (), lambda _: True, _scores)
+SCORES = Kind("scores", (), lambda _: True, "Other view", _scores)
 KINDS = (
     Kind(
-        "confusion", ("classification", "binary", "distribution"), lambda seen: bool(seen.confusion), confusion.picture
+        "confusion",
+        ("classification", "binary", "distribution"),
+        lambda seen: bool(seen.confusion),
+        "Counts",
+        confusion.picture,
     ),
-    Kind("labels", ("multilabel",), lambda seen: bool(seen.labels), labels.picture),
-    Kind("predictions", ("regression",), lambda seen: bool(seen.density or seen.residuals), numbers.picture),
+    Kind("labels", ("multilabel",), lambda seen: bool(seen.labels), "Worst first", labels.picture),
+    Kind(
+        "predictions", ("regression",), lambda seen: bool(seen.density or seen.residuals), "Residuals", numbers.picture
+    ),
     SCORES,
 )
 
@@ -63,6 +71,11 @@ class Outcome(Panel):
         return self.kind(state).title
 
     @property
+    def label(self) -> str:
+        """What the key that draws it the other way is called."""
+        return self.drawn.key or self.kind(self.state).key
+
+    @property
     def scrolls(self) -> bool:
         """There is more than what is in sight."""
         return self.drawn.scrolls
@@ -81,7 +94,8 @@ class Outcome(Panel):
         self._top = self.drawn.top
         split = "test" if seen.split == "test" else "validation"
         self.retitle(f" · {split} · epoch {seen.epoch}", self.drawn.mode)
-        return self.drawn.content
+        lines = self.drawn.content.split("\n", allow_blank=True)[:height]
+        return Content("\n").join([line.truncate(width) for line in lines])
 
     def change(self) -> None:
         """Draw it the other way."""

@@ -34,9 +34,9 @@ class Picture:
     mode: str = ""
     """Which of two ways it is drawn."""
     key: str = ""
-    """The other way, as the label of a key; empty where there is none."""
+    """The other way, as the label of a key; empty for the usual one of its kind."""
     why: str = ""
-    """Why there is none."""
+    """Why there is no other way."""
     top: int = 0
     """Rows that are scrolled away in fact."""
     scrolls: bool = False
@@ -55,15 +55,18 @@ def counted(count: int) -> int:
 
 
 def scores_below(seen: Evaluated, state: RunState, width: int, room: int) -> list[Content]:
-    """All scores of a run that has several: under each other with a bar where there is room, else on a line."""
+    """All scores of a run that has several: with bars where there is room, else one after the other."""
     if len(state.scores) < 2 or room < 1:
         return []
     if room > len(state.scores):
         return [Content(""), *score_rows(seen, state, width)][-room:]
-    parts = [f"{title(score.name)} {figure(seen.score(score.name), score)}" for score in state.scores]
-    while len(parts) > 1 and len("  ".join(parts)) > width:
-        parts.pop()
-    return [Content.styled("  ".join(parts)[:width], MUTED)]
+    lines = [""]
+    for score in state.scores:
+        part = f"{title(score.name)} {figure(seen.score(score.name), score)}"
+        if lines[-1] and len(lines[-1]) + 2 + len(part) > width:
+            lines.append("")
+        lines[-1] += f"  {part}" if lines[-1] else part
+    return [Content.styled(line[:width], MUTED) for line in lines[:room]]
 
 
 def score_rows(seen: Evaluated, state: RunState, width: int) -> list[Content]:

@@ -1,6 +1,7 @@
 """The panels of text: the epochs, the checkpoints and what happened."""
 
 import functools
+import re
 import textwrap
 import time
 from collections.abc import Hashable
@@ -128,7 +129,11 @@ class EventLog(ListPanel):
         ]
 
 
+_PERCENT = re.compile(r"(?<=\d) %")
+
+
 @functools.lru_cache(maxsize=2 * MOST_NOTES)
 def wrapped(text: str, room: int) -> tuple[str, ...]:
     """Foreign text made harmless, on lines of `room` characters."""
-    return tuple(textwrap.wrap(clean(text, 500), max(10, room))) or ("",)
+    joined = _PERCENT.sub("\u00a0%", clean(text, 500))
+    return tuple(line.replace("\u00a0", " ") for line in textwrap.wrap(joined, max(10, room))) or ("",)
