@@ -222,7 +222,9 @@ class LinePrinter:
         line = f"{used['model']} · {used['dataset']} · {used['optimizer']} {number(used['lr'])} · {s.device}"
         self._print(clean(line), "bold")
         split = f"{s.train_examples:,} train · {s.valid_examples:,} validation"
-        tested = f" · {s.test_examples:,} test" if s.test_examples else " (the test split)"
+        tested = (
+            f" · {s.test_examples:,} test" if s.test_examples else " (the test split)" if s.validates_on_test else ""
+        )
         self._print(f"{split}{tested} · {clean(s.data)} · seed {used['seed']}")
         wide = max(len(shape) for _, shape, _ in s.layers)
         if len(s.layers) > MOST_LAYERS:
@@ -294,7 +296,7 @@ class LinePrinter:
             self._print(f"best        epoch {s.best.epoch}, {s.told(s.best)}")
         if s.test:
             self._print(f"test        {s.told(s.test)}, with the best weights")
-        elif s.best and not s.test_examples:
+        elif s.best and s.validates_on_test:
             self._print("test        the best epoch was chosen on the test split itself, as in the tutorial")
         if self._run and self._run.folder:
             for row in s.checkpoints.values():

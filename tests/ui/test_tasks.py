@@ -4,12 +4,17 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tests import replay
 from tests.ui.conftest import SIZES, Show
-from tui_trainer.run.events import Evaluated, RunStarted
+from tests.ui.folders import make
+from tests.ui.test_runs_screen import opened, until
+from tui_trainer.run import listing
+from tui_trainer.run.events import Evaluated, Event, RunStarted
+from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.state import RunState
 from tui_trainer.ui.widgets.numbers import resampled, shared_out
 from tui_trainer.ui.widgets.outcome import Outcome
@@ -74,7 +79,34 @@ async def test_before_the_first_validation_a_panel_is_named_after_its_task(show_
         assert "2 MAE" in shown.text and "3 predictions" in shown.text and "m Residuals" in shown.text
 
 
-def many_labels(count: int) -> list:
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("name", "keys"), [("runs", []), ("compare", ["m", "m", "m"])])
+async def test_runs_of_all_tasks_side_by_side_look_as_they_did(
+    name: str,
+    keys: list[str],
+    size: str,
+    still: Callable[[float], None],
+    same_as_before: Callable[[str, str], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    listing._known.clear()
+    still(1_795_620_000.0)
+    folders = [RunFolder(make(task, task)) for task in ("finished", *TASKS)]
+    compared = folders[::2] if name == "compare" else None
+    async with opened(SIZES[size], runs=name == "runs", compared=compared) as shown:
+        if compared:
+            await until(shown, lambda: shown.app.screen.chart.lines is not None)
+        await shown.press(*keys)
+        same_as_before(f"task-{name}-{size}", shown.text)
+        if compared:
+            assert "linear y" in shown.text
+            await shown.press("y")
+            assert shown.notes[-1] == "F1 is shown on a linear axis."
+
+
+def many_labels(count: int) -> list[Event]:
     """A run of so many labels."""
     events = replay.events("multilabel")
     names = tuple(f"label-{i:02}" for i in range(count))

@@ -262,6 +262,11 @@ class RunState:
         return self.scores[0]
 
     @property
+    def validates_on_test(self) -> bool:
+        """True when the test split is what each epoch is measured on."""
+        return not self.test_examples and not self._setting("valid_fraction")
+
+    @property
     def things(self) -> str:
         """What examples are, for a speed: images, rows of a table, or just examples."""
         return {1: "rows", 3: "images"}.get(len(self.shape), "examples")

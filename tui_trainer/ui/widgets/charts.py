@@ -88,7 +88,11 @@ def plot(
             plotext.plot(curve.xs, curve.ys, marker="braille", color=curve.style)
     rows = max(2, min(6, (height - 1) // 3 + 1))
     marks = [low + i * (high - low) / (rows - 1) for i in range(rows)]
-    plotext.yticks(marks, [f"{axis_number(math.exp(mark) if log else mark):>6}" for mark in marks])
+    values = [math.exp(mark) if log else mark for mark in marks]
+    texts = [axis_number(value) for value in values]
+    if len(set(texts)) < len(texts) and 10 <= max(map(abs, values)) < 1000:
+        texts = [f"{value:.2f}" for value in values]  # 95.46 and 95.54 are both 95.5
+    plotext.yticks(marks, [f"{text:>6}" for text in texts])
     plotext.xticks(list(ticks), list(ticks.values()))
     return styled(plotext.build())
 
