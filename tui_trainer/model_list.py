@@ -23,12 +23,19 @@ def rows(pattern: str = "", images: str = "") -> list[dict[str, Any]]:
         UsageError: `images` is no shape.
     """
     channels, height, width = _shape(images) if images else (3, SIDE, SIDE)
-    found = []
+    found: list[dict[str, Any]] = []
     for name, facts in MODELS.items():
         if name not in ZOO:
-            own = {"name": name, "title": facts.title, "source": "tui-trainer", "sides": "any", "least": 1, "step": 1}
+            row: dict[str, Any] = {
+                "name": name,
+                "title": facts.title,
+                "source": "tui-trainer",
+                "sides": "any",
+                "least": 1,
+                "step": 1,
+            }
             parameters = facts.parameters((channels, height, width), CLASSES)
-            found.append(own | {"parameters": parameters, "weights_bytes": 0, "license": "", "problem": ""})
+            found.append(row | {"parameters": parameters, "weights_bytes": 0, "license": "", "problem": ""})
     for name, zoo in ZOO.items():
         problem = zoo.refuses((channels, height, width))
         side = zoo.side(max(height, width))
@@ -50,7 +57,7 @@ def _matches(row: dict[str, Any], pattern: str) -> bool:
 
 def _shape(images: str) -> tuple[int, int, int]:
     parts = images.lower().split("x")
-    if len(parts) != 3 or not all(part.isdecimal() and 0 < int(part[:6]) and len(part) <= 5 for part in parts):
+    if len(parts) != 3 or not all(part.isdecimal() and len(part) < 6 and int(part) for part in parts):
         raise UsageError(f"--images: must be channels, height and width such as 1x28x28 (got {clean(images, 40)})")
     channels, height, width = map(int, parts)
     return channels, height, width

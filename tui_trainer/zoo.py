@@ -85,8 +85,9 @@ class ZooFacts:
             )
         if batch == 1 and min(height, width) < self.least_alone:
             return (
-                f"{self.name} takes statistics of each batch, and one example of {found} pixels alone has too few values "
-                f"for it. Choose a --batch-size that leaves no single example over, or --image-size {self.least_alone}"
+                f"{self.name} takes statistics of each batch, and one example of {found} pixels alone has too few "
+                f"values for it. Choose a --batch-size that leaves no single example over, "
+                f"or --image-size {self.least_alone}"
             )
         return ""
 

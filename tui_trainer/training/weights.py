@@ -10,6 +10,7 @@ import os
 import re
 import urllib.request
 from collections.abc import Generator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,7 @@ def load(model: nn.Module, name: str) -> None:
         raise
     except Exception as error:
         raise ModelError(
-            f"{clean(file)} cannot be read as weights: {clean(error)}.
-Delete it, and it is downloaded anew."
+            f"{clean(file)} cannot be read as weights: {clean(error)}.\nDelete it, and it is downloaded anew."
         ) from error
     fit(model, state, name)
 
@@ -66,8 +66,8 @@ def fetch(name: str) -> Generator[Event, None, None]:
     target, url = file_of(name), _offered(name).url
     if target.exists():
         return
-    packed, total = target.with_name(f"{target.name}.{os.getpid()}.part"), size(find(name).weights_bytes)
-    done = 0
+    packed, expected = target.with_name(f"{target.name}.{os.getpid()}.part"), find(name).weights_bytes
+    total, done, told_at = size(expected), 0, 0
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with open(packed, "wb") as file:
@@ -76,7 +76,9 @@ def fetch(name: str) -> Generator[Event, None, None]:
                 while chunk := answer.read(1 << 20):
                     file.write(chunk)
                     done += len(chunk)
-                    yield Preparing(what=f"downloading the weights of {name}: {size(done)} of {total}")
+                    if done - told_at >= expected / 100:  # every event stays in the journal, and there are gigabytes
+                        told_at = done
+                        yield Preparing(what=f"downloading the weights of {name}: {size(done)} of {total}")
         if not _is_whole(packed, target.name):
             raise http.client.HTTPException("what came has another checksum")
         os.replace(packed, target)
@@ -89,12 +91,13 @@ def fetch(name: str) -> Generator[Event, None, None]:
             "or train from the beginning with pretrained off."
         ) from error
     finally:
-        packed.unlink(missing_ok=True)
+        with suppress(OSError):
+            packed.unlink()
 
 
 def file_of(name: str) -> Path:
     """Where the weights of the model `name` are, or would be: in torch's hub folder."""
-    return Path(torch.hub.get_dir()) / "checkpoints" / _offered(name).url.rpartition("/")[2]
+    return Path(torch.hub.get_dir()) / "checkpoints" / str(_offered(name).url).rpartition("/")[2]
 
 
 def fit(model: nn.Module, state: dict[str, Tensor], name: str) -> None:

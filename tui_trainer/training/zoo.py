@@ -51,7 +51,7 @@ def sketch(name: str, shape: tuple[int, int, int], outputs: int, **arguments: An
 
 
 class _WithoutValues(TorchFunctionMode):
-    """What will hold weights is made on the device `meta`. The rest stays: some builders compute widths with tensors."""
+    """What will hold weights is made on the device `meta`; some builders compute widths with tensors that stay."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
         kwargs = kwargs or {}
