@@ -21,7 +21,7 @@ from tui_trainer.training import zoo
 from tui_trainer.training.models import count
 from tui_trainer.zoo import FACTS_FILE, ZOO, ZooFacts, read, write
 
-LARGEST = 80
+LARGEST = 128
 """A side that every model without a step takes, pixels, in a batch of one example too."""
 STEPS = {"maxvit_t": 224}
 """Sides are multiples of this: 32 for five halvings, times 7 for its partitions."""
@@ -59,6 +59,13 @@ def first(holds: Callable[[int], bool], below: int) -> int:
     return high
 
 
+def title_of(words: str) -> str:
+    """As papers write it, from torchvision's name for the weights: `MNASNet0_5` is MNASNet0.5."""
+    title = re.sub(r"(?<!\d)(\d)_(\d)", r"\1.\2", words).replace("_", " ")
+    title = re.sub(r"(\d)X(\d+)D", r"\1x\2d", title)
+    return re.sub(r" X(\d)", r" x\1", title)
+
+
 def measure(name: str) -> ZooFacts:
     """All facts of one model."""
     step = STEPS.get(name, 1)
@@ -85,11 +92,10 @@ def measure(name: str) -> ZooFacts:
     model = sketch(name, (3, least, least))
     head = zoo.head_of(model)[1]
     weights = models.get_model_weights(name).DEFAULT
-    enum = type(weights).__name__.removesuffix("_Weights")
     measured = count(model)
     return ZooFacts(
         name=name,
-        title=re.sub(r"(?<!\d)(\d)_(\d)", r"\1.\2", enum).replace("_", " "),
+        title=title_of(type(weights).__name__.removesuffix("_Weights")),
         measured=measured,
         per_channel=parameters(4, 10) - measured,
         per_output=parameters(3, 11) - measured,

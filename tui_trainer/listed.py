@@ -122,7 +122,7 @@ def show_models(rows: Sequence[dict[str, Any]], images: str = "") -> None:
     """A line a model on stdout, a second where it does not take the `images`, and at the end what the figures are."""
     texts = {
         "model": [row["name"] for row in rows],
-        "title": [row["title"] for row in rows],
+        "title": ["the program's own" if row["source"] == "tui-trainer" else row["title"] for row in rows],
         "parameters": [f"{row['parameters']:,}" for row in rows],
         "image side": [row["sides"] for row in rows],
         "weights": [size(row["weights_bytes"]) if row["weights_bytes"] else "-" for row in rows],

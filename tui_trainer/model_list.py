@@ -3,10 +3,10 @@
 from fnmatch import fnmatchcase
 from typing import Any
 
-from tui_trainer.catalog import MODELS
+from tui_trainer.catalog import MODELS, ModelFacts, ResNetFacts
 from tui_trainer.errors import UsageError
 from tui_trainer.text import clean
-from tui_trainer.zoo import ZOO
+from tui_trainer.zoo import ZOO, ZooFacts
 
 SIDE = 32
 """Side of the images that parameters are told for when nothing else is said, pixels, where a model takes them."""
@@ -22,30 +22,42 @@ def rows(pattern: str = "", images: str = "") -> list[dict[str, Any]]:
     Raises:
         UsageError: `images` is no shape.
     """
-    channels, height, width = _shape(images) if images else (3, SIDE, SIDE)
-    found: list[dict[str, Any]] = []
-    for name, facts in MODELS.items():
-        if name not in ZOO:
-            row: dict[str, Any] = {
-                "name": name,
-                "title": facts.title,
-                "source": "tui-trainer",
-                "sides": "any",
-                "least": 1,
-                "step": 1,
-            }
-            parameters = facts.parameters((channels, height, width), CLASSES)
-            found.append(row | {"parameters": parameters, "weights_bytes": 0, "license": "", "problem": ""})
-    for name, zoo in ZOO.items():
-        problem = zoo.refuses((channels, height, width))
-        side = zoo.side(max(height, width))
-        shape = (channels, side, side) if problem else (channels, height, width)
-        found.append(
-            {"name": name, "title": zoo.title, "source": "torchvision", "sides": zoo.sides()}
-            | {"least": zoo.least, "step": zoo.step, "parameters": zoo.parameters(shape, CLASSES)}
-            | {"weights_bytes": zoo.weights_bytes, "license": zoo.license, "problem": problem if images else ""}
-        )
-    return [row for row in found if _matches(row, pattern.lower())]
+    shape = _shape(images) if images else (3, SIDE, SIDE)
+    own = [_own(name, facts, shape) for name, facts in MODELS.items() if name not in ZOO]
+    found = own + [_torchvisions(facts, shape) for facts in ZOO.values()]
+    return [row if images else row | {"problem": ""} for row in found if _matches(row, pattern.lower())]
+
+
+def _own(name: str, facts: ModelFacts | ResNetFacts, shape: tuple[int, int, int]) -> dict[str, Any]:
+    least = 2 ** len(facts.channels) if isinstance(facts, ModelFacts) else 1  # every pooling halves the image
+    return {
+        "name": name,
+        "title": facts.title,
+        "source": "tui-trainer",
+        "parameters": facts.parameters(shape, CLASSES),
+        "sides": f"from {least}",
+        "least": least,
+        "step": 1,
+        "weights_bytes": 0,
+        "license": "",
+        "problem": "",
+    }
+
+
+def _torchvisions(facts: ZooFacts, shape: tuple[int, int, int]) -> dict[str, Any]:
+    problem, side = facts.refuses(shape), facts.side(max(shape[1:]))
+    return {
+        "name": facts.name,
+        "title": facts.title,
+        "source": "torchvision",
+        "parameters": facts.parameters((shape[0], side, side) if problem else shape, CLASSES),
+        "sides": facts.sides(),
+        "least": facts.least,
+        "step": facts.step,
+        "weights_bytes": facts.weights_bytes,
+        "license": facts.license,
+        "problem": problem,
+    }
 
 
 def _matches(row: dict[str, Any], pattern: str) -> bool:

@@ -38,8 +38,8 @@ def test_json_is_an_object_a_model_with_the_whole_of_what_is_known(capsys: pytes
     found = [json.loads(line) for line in program(capsys, "--json", "--images", "1x28x28")[1].splitlines()]
     by_name = {row["name"]: row for row in found}
     assert by_name["mlp"] == {
-        "name": "mlp", "title": MODELS["mlp"].title, "source": "tui-trainer", "sides": "any", "least": 1, "step": 1,
-        "parameters": 669_706, "weights_bytes": 0, "license": "", "problem": "",
+        "name": "mlp", "title": MODELS["mlp"].title, "source": "tui-trainer", "parameters": 669_706, "sides": "from 1",
+        "least": 1, "step": 1, "weights_bytes": 0, "license": "", "problem": "",
     }  # fmt: skip
     assert by_name["vgg11"]["problem"].endswith("--image-size 32")
     assert by_name["vgg11"]["parameters"] == ZOO["vgg11"].parameters((1, 32, 32), 10)
