@@ -137,10 +137,10 @@ def show_models(rows: Sequence[dict[str, Any]], images: str = "") -> None:
     _print(out, Text(line({name: name for name in texts}), "dim"))
     for i, row in enumerate(rows):
         text = Text(line({name: cells[i] for name, cells in texts.items()}) + ("*" if row["license"] else ""))
-        text.stylize("dim" if row["problem"] else "bold", 0, len(row["name"]))
+        text.stylize("dim" if row["wants"] else "bold", 0, len(row["name"]))
         _print(out, text)
-        if row["problem"]:
-            out.print(Text(f"  {row['problem']}.", "yellow"))
+        if row["wants"]:
+            _print(out, Text(f"  takes {row['wants']}: --image-size {row['image_size']}", "yellow"))
     sides = images or f"3x{SIDE}x{SIDE}"
     notes = ["", f"Parameters: for {CLASSES} classes and images of {sides}, or the next size that fits."]
     if any(row["weights_bytes"] for row in rows):

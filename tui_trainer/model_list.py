@@ -16,8 +16,8 @@ CLASSES = 10
 def rows(pattern: str = "", images: str = "") -> list[dict[str, Any]]:
     """The models whose name or title has `pattern` in it, or matches it where it has `*` or `?`.
 
-    `images` is their shape as in 1x28x28. Where a model refuses them, `problem` says why, and its parameters are told
-    for the next size that fits.
+    `images` is their shape as in 1x28x28. Where a model does not take them, `wants` says which it takes, and
+    `image_size` is the side of square ones that fit; its parameters are told for these.
 
     Raises:
         UsageError: `images` is no shape.
@@ -25,7 +25,7 @@ def rows(pattern: str = "", images: str = "") -> list[dict[str, Any]]:
     shape = _shape(images) if images else (3, SIDE, SIDE)
     own = [_own(name, facts, shape) for name, facts in MODELS.items() if name not in ZOO]
     found = own + [_torchvisions(facts, shape) for facts in ZOO.values()]
-    return [row if images else row | {"problem": ""} for row in found if _matches(row, pattern.lower())]
+    return [row if images else row | {"wants": ""} for row in found if _matches(row, pattern.lower())]
 
 
 def _own(name: str, facts: ModelFacts | ResNetFacts, shape: tuple[int, int, int]) -> dict[str, Any]:
@@ -40,23 +40,25 @@ def _own(name: str, facts: ModelFacts | ResNetFacts, shape: tuple[int, int, int]
         "step": 1,
         "weights_bytes": 0,
         "license": "",
-        "problem": "",
+        "image_size": max(least, *shape[1:]),
+        "wants": "",
     }
 
 
 def _torchvisions(facts: ZooFacts, shape: tuple[int, int, int]) -> dict[str, Any]:
-    problem, side = facts.refuses(shape), facts.side(max(shape[1:]))
+    wants, side = facts.wants(shape), facts.side(max(shape[1:]))
     return {
         "name": facts.name,
         "title": facts.title,
         "source": "torchvision",
-        "parameters": facts.parameters((shape[0], side, side) if problem else shape, CLASSES),
+        "parameters": facts.parameters((shape[0], side, side) if wants else shape, CLASSES),
         "sides": facts.sides(),
         "least": facts.least,
         "step": facts.step,
         "weights_bytes": facts.weights_bytes,
         "license": facts.license,
-        "problem": problem,
+        "image_size": side,
+        "wants": wants,
     }
 
 

@@ -66,27 +66,26 @@ class ZooFacts:
         """The sides it takes, in words."""
         return f"multiples of {self.step}" if self.step > 1 else f"from {self.least}"
 
+    def wants(self, shape: tuple[int, int, int]) -> str:
+        """What images it takes, when those of `shape` [C, H, W] are none of them; else nothing."""
+        height, width = shape[1:]
+        kind = "square images" if self.square else "images"
+        if height % self.step or width % self.step or (self.step > 1 and self.square and height != width):
+            return f"{kind} with sides of multiples of {self.step} pixels"
+        if self.square and height != width:
+            return kind
+        return f"{kind} from {self.least} x {self.least} pixels" if min(height, width) < self.least else ""
+
     def refuses(self, shape: tuple[int, int, int], batch: int = 2) -> str:
         """Why images of `shape` [C, H, W] in a smallest training batch of `batch` do not fit, or nothing."""
-        height, width = shape[1:]
-        found, fitting = f"{height} x {width}", self.side(max(height, width))
-        if self.step > 1 and (height % self.step or width % self.step or (self.square and height != width)):
-            kind = "square images whose sides are" if self.square else "images whose sides are"
+        least = min(shape[1:])
+        if wanted := self.wants(shape):
+            found, side = f"{shape[1]} x {shape[2]}", self.side(max(shape[1:]))
+            return f"{self.name} takes {wanted}, and these are {found}. Resize them with --image-size {side}"
+        if batch == 1 and least < self.least_alone:
             return (
-                f"{self.name} takes {kind} multiples of {self.step} pixels, and these are {found}. "
-                f"Resize them with --image-size {fitting}"
-            )
-        if self.square and height != width:
-            return f"{self.name} takes square images, and these are {found}. Resize them with --image-size {fitting}"
-        if min(height, width) < self.least:
-            return (
-                f"{self.name} takes images from {self.least} x {self.least} pixels, and these are {found}. "
-                f"Resize them with --image-size {fitting}"
-            )
-        if batch == 1 and min(height, width) < self.least_alone:
-            return (
-                f"{self.name} takes statistics of each batch, and one example of {found} pixels alone has too few "
-                f"values for it. Choose a --batch-size that leaves no single example over, "
+                f"{self.name} takes statistics of each batch, and one example of {shape[1]} x {shape[2]} pixels alone "
+                "has too few values for it. Choose a --batch-size that leaves no single example over, "
                 f"or --image-size {self.least_alone}"
             )
         return ""

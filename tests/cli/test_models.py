@@ -39,17 +39,17 @@ def test_json_is_an_object_a_model_with_the_whole_of_what_is_known(capsys: pytes
     by_name = {row["name"]: row for row in found}
     assert by_name["mlp"] == {
         "name": "mlp", "title": MODELS["mlp"].title, "source": "tui-trainer", "parameters": 669_706, "sides": "from 1",
-        "least": 1, "step": 1, "weights_bytes": 0, "license": "", "problem": "",
+        "least": 1, "step": 1, "weights_bytes": 0, "license": "", "image_size": 28, "wants": "",
     }  # fmt: skip
-    assert by_name["vgg11"]["problem"].endswith("--image-size 32")
+    assert (by_name["vgg11"]["wants"], by_name["vgg11"]["image_size"]) == ("images from 32 x 32 pixels", 32)
     assert by_name["vgg11"]["parameters"] == ZOO["vgg11"].parameters((1, 32, 32), 10)
-    assert by_name["resnet18"]["problem"] == ""
+    assert by_name["resnet18"]["wants"] == ""
 
 
 def test_a_model_that_does_not_take_the_images_says_why(capsys: pytest.CaptureFixture[str]) -> None:
     lines = program(capsys, "vit_b", "--images", "1x28x28")[1].splitlines()
     assert [line.split()[0] for line in lines[1:5:2]] == ["vit_b_16", "vit_b_32"]
-    assert lines[2].startswith("  vit_b_16 takes square images whose sides are multiples of 16 pixels")
+    assert lines[2] == "  takes square images with sides of multiples of 16 pixels: --image-size 32"
     assert "1x28x28" in lines[6]
 
 
