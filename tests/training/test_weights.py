@@ -14,9 +14,12 @@ from torch import nn
 from torchvision import models
 from torchvision.models.vision_transformer import VisionTransformer
 
+from tests.faults.scale import many
 from tui_trainer.errors import ModelError
 from tui_trainer.run.events import Preparing
 from tui_trainer.training import weights, zoo
+from tui_trainer.training.zoo import WithoutValues
+from tui_trainer.zoo import ZOO
 
 Offer = Callable[..., dict[str, torch.Tensor]]
 
@@ -127,6 +130,20 @@ def test_the_version_in_a_file_is_heeded(offer: Offer) -> None:
     state = offer("mnasnet0_5")
     model = zoo.build("mnasnet0_5", (3, 32, 32), 10, pretrained=True)  # the first version had other first layers
     assert torch.equal(model.state_dict()["layers.0.weight"], state["layers.0.weight"])
+
+
+OFTEN = ["googlenet", "inception_v3", "maxvit_t", "mnasnet1_3", "swin_v2_t", "vit_b_32"]
+
+
+@pytest.mark.parametrize("name", many(0, 1) * models.list_models(module=models) or OFTEN)
+def test_every_name_in_the_weights_fits_the_model_for_grey_images_of_another_size(name: str) -> None:
+    facts = ZOO[name]
+    theirs = {"image_size": facts.weights_side} if name.startswith("vit_") else {}
+    theirs |= {"init_weights": False} if name in weights.SHIFTED else {}
+    with WithoutValues():
+        state = models.get_model(name, **theirs).to("meta").state_dict()
+    side = facts.side(48)
+    weights.fit(zoo.sketch(name, (1, side, side), 10), state, name)
 
 
 def test_weights_are_downloaded_once_into_torchs_folder_and_the_progress_is_told(

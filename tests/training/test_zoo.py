@@ -49,6 +49,15 @@ def test_a_model_has_the_parameters_that_are_known_of_it_without_torch(name: str
     assert count(zoo.sketch(name, shape, 7)) == facts.parameters(shape, 7)
 
 
+def test_what_is_known_of_the_weights_is_what_torchvision_says() -> None:
+    assert list(ZOO) == NAMES
+    for name, facts in ZOO.items():
+        offered = models.get_model_weights(name).DEFAULT
+        assert facts.weights_bytes == round(offered.meta["_file_size"] * 2**20)
+        assert (facts.weights_side,) == tuple(offered.transforms().crop_size)
+        assert bool(facts.license) == ("license" in offered.meta)
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_family_is_made_for_grey_and_coloured_images_and_a_step_goes_through_it_at_its_least_side(name: str) -> None:
     least = ZOO[name].least

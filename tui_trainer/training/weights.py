@@ -8,6 +8,7 @@ import hashlib
 import http.client
 import os
 import re
+import urllib.error
 import urllib.request
 from collections.abc import Generator
 from contextlib import suppress
@@ -83,6 +84,8 @@ def fetch(name: str) -> Generator[Event, None, None]:
             raise http.client.HTTPException("what came has another checksum")
         os.replace(packed, target)
     except (OSError, http.client.HTTPException) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it holds the connection
         reason = getattr(error, "reason", None) or error
         told = clean(getattr(reason, "strerror", None) or reason or type(reason).__name__, 100)
         raise ModelError(
@@ -141,7 +144,8 @@ def fit(model: nn.Module, state: dict[str, Tensor], name: str) -> None:
 def _fold(state: dict[str, Tensor], first: str) -> None:
     """Make the first convolution in `state` take images as the other models do, with ImageNet's mean and spread taken
     out of them, instead of from -1 to 1. What torchvision switches on in the model for it is in no checkpoint."""
-    weight, (mean, spread) = state[f"{first}.weight"], torch.tensor(IMAGENET)
+    weight = state[f"{first}.weight"]
+    mean, spread = weight.new_tensor(IMAGENET)
     shift = weight.sum((2, 3)) @ (2 * mean - 1)  # exact but where GoogLeNet's first convolution sees its own border
     state[f"{first.removesuffix('conv')}bn.running_mean"] -= shift
     state[f"{first}.weight"] = weight * (2 * spread[:, None, None])

@@ -46,11 +46,11 @@ def build(
 
 def sketch(name: str, shape: tuple[int, int, int], outputs: int, **arguments: Any) -> nn.Module:
     """The same model without memory or values, on torch's device `meta`: for its layers, sizes and counts."""
-    with _WithoutValues():
+    with WithoutValues():
         return build(name, shape, outputs, **arguments).to("meta")
 
 
-class _WithoutValues(TorchFunctionMode):
+class WithoutValues(TorchFunctionMode):
     """What will hold weights is made on the device `meta`; some builders compute widths with tensors that stay."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
