@@ -1,14 +1,18 @@
 """What a run will be, said from its settings and a look at this machine, without torch and before anything is made."""
 
+import dataclasses
 import os
 import platform
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
 
-from tui_trainer.catalog import DATASETS, MINI_FOLDER, MODELS, find_files, padded
-from tui_trainer.settings import Settings
+from tui_trainer.arguments import arguments
+from tui_trainer.catalog import DATASETS, MINI_FOLDER, MODELS, ModelFacts, Shape, find_files, padded
+from tui_trainer.errors import SettingsError
+from tui_trainer.settings import Settings, is_place
 from tui_trainer.text import clean, size
+from tui_trainer.zoo import ZOO, ZooFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +26,10 @@ class Outlook:
     steps_per_epoch: int
     """Batches in an epoch."""
     steps: int
-    parameters: int
+    parameters: int | None
+    """None when they are known only once the model is built."""
     outline: str
-    """The model's widths."""
+    """The model and its widths."""
     data: str
     """Where the data will come from."""
     device: str
@@ -38,19 +43,26 @@ class Outlook:
             f"{self.train_examples:,} train · {self.valid_examples:,} {valid}{tested}",
             self.data,
             f"{self.steps_per_epoch:,} steps an epoch · {self.steps:,} in all",
-            f"{self.outline}   {self.parameters:,} parameters   {size(4 * self.parameters)}",
+            f"{self.outline}   {self._parameters}",
             f"device  {self.device}",
         ]
+
+    @property
+    def _parameters(self) -> str:
+        if self.parameters is None:
+            return "its parameters are known once it is built"
+        return f"{self.parameters:,} parameters   {size(4 * self.parameters)}"
 
     def short(self) -> list[str]:
         """The same in three lines, for a small screen."""
         counts, data, steps, _, device = self.lines()
-        return [counts, f"{steps} · {self.parameters:,} parameters", f"{device.removeprefix('device  ')} · {data}"]
+        parameters = f" · {self.parameters:,} parameters" if self.parameters is not None else ""
+        return [counts, f"{steps}{parameters}", f"{device.removeprefix('device  ')} · {data}"]
 
 
 def look(settings: Settings) -> Outlook:
     """What a run with these settings will be."""
-    s, facts, model = settings, DATASETS[settings.dataset], MODELS[settings.model]
+    s, facts = settings, DATASETS[settings.dataset]
     train, valid, test = facts.train_examples, facts.test_examples, 0
     shape, classes = padded(facts.shape or (3, 224, 224), s.pad), len(facts.classes)
     if s.overfit_batches:
@@ -66,17 +78,39 @@ def look(settings: Settings) -> Outlook:
     if s.dry_run:
         batches = epochs = 1
     steps = batches * epochs
+    outline, parameters = describe_model(s, shape, classes)
     return Outlook(
         train_examples=train,
         valid_examples=valid,
         test_examples=test,
         steps_per_epoch=batches,
         steps=min(steps, s.max_steps) if s.max_steps else steps,
-        parameters=model.parameters(shape, classes),
-        outline=f"{s.model}  {model.outline(shape, classes)}",
+        parameters=parameters,
+        outline=outline,
         data=describe_data(s.dataset, s.data_dir),
         device=describe_device(s.device),
     )
+
+
+def describe_model(settings: Settings, shape: Shape, outputs: int) -> tuple[str, int | None]:
+    """The model in a few words, and its trainable numbers; None when they are known only once it is built."""
+    name = settings.model
+    facts: ModelFacts | ZooFacts | None = MODELS.get(name) or ZOO.get(name)
+    if facts is None:
+        return clean(name.rpartition(":")[2] if is_place(name) else name, 60), None
+    if isinstance(facts, ZooFacts):
+        if len(shape) != 3 or facts.refuses(shape):
+            return name, None
+        return f"{name}  {facts.outline(shape, outputs)}", None if settings.model_arg else facts.parameters(
+            shape, outputs
+        )
+    try:
+        typed = arguments(settings.model_arg)
+        widths = {n: v if isinstance(v, tuple) else (v,) for n, v in typed.items() if n in ("hidden", "channels")}
+        facts = dataclasses.replace(facts, **widths)  # type: ignore[arg-type]
+        return f"{name}  {facts.outline(shape, outputs)}", facts.parameters(shape, outputs)
+    except (SettingsError, TypeError, ValueError):  # what is wrong with them is told when it is built
+        return name, None
 
 
 def describe_data(dataset: str, data_dir: str) -> str:

@@ -96,37 +96,15 @@ class ModelFacts:
         return f"conv {'-'.join(str(n) for n in self.channels)}, {dense}"
 
 
-@dataclass(frozen=True, slots=True)
-class ResNetFacts:
-    """A residual network of torchvision: how many blocks of two 3x3 convolutions each of its stages has."""
-
-    title: str
-    blocks: tuple[int, ...]
-    widths: tuple[int, ...] = (64, 128, 256, 512)
-    """Output channels of each stage."""
-
-    def parameters(self, shape: Shape, outputs: int) -> int:
-        """Trainable numbers for images of `shape` [C, H, W]: convolutions without biases, each with a normalisation."""
-        inputs = self.widths[0]
-        total = inputs * (shape[0] * 49 + 2)
-        for stage, (width, blocks) in enumerate(zip(self.widths, self.blocks, strict=True)):
-            for block in range(blocks):
-                total += width * (inputs * 9 + 2) + width * (width * 9 + 2)
-                if stage and not block:
-                    total += width * (inputs + 2)  # the shortcut past a block that halves the image
-                inputs = width
-        return total + outputs * (inputs + 1)
-
-    def outline(self, shape: Shape, outputs: int) -> str:
-        """The widths in reading order."""
-        return f"{'-'.join(str(n) for n in self.widths)}, {outputs}"
-
-
-MODELS: dict[str, ModelFacts | ResNetFacts] = {
+MODELS: dict[str, ModelFacts] = {
     "mlp": ModelFacts("the tutorial's fully connected network", (), (512, 512)),
     "cnn": ModelFacts("a small convolutional network", (32, 64), (128,)),
-    "resnet18": ResNetFacts("torchvision's ResNet-18", (2, 2, 2, 2)),
 }
+
+
+def own_models() -> tuple[str, ...]:
+    """The models of ours, a file each in training/models/; those whose facts are known here come first."""
+    return (*MODELS, *(name for name in names_in("training/models") if name not in MODELS))
 
 
 def padded(shape: tuple[int, int, int], pad: int) -> tuple[int, int, int]:

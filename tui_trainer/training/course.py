@@ -20,9 +20,10 @@ from tui_trainer.training.batches import Batches, Order, choose_path, make_batch
 from tui_trainer.training.checkpoint import Save, Writer
 from tui_trainer.training.examples import Batch, Data, Examples
 from tui_trainer.training.graph import Graph, why_no_graph
+from tui_trainer.training.layers import layers_of
 from tui_trainer.training.meter import LossMeter, Spikes, Watch
 from tui_trainer.training.optim import Schedule, Step, make_optimizer
-from tui_trainer.training.tasks import Task
+from tui_trainer.training.tasks import Task, make_loss
 
 EVALUATION_BATCH = 512
 """Examples measured at once when training batches are smaller: no gradients are kept, so more fit."""
@@ -50,7 +51,9 @@ class Course:
         self.fingerprint = splits.fingerprint()
         self.inbox, self._folder = inbox, folder
         self.writer = Writer()
-        self.loss_function = task.losses[s.loss](s.label_smoothing)
+        self.loss_function = make_loss(s, task)
+        self.code: dict[str, str] = {}
+        """The user's own code by its location: the SHA-256 of the file."""
         held = [images for images in (splits.train, splits.valid, splits.test) if images is not None]
         self.data_path = choose_path(s, held, device)
         """How the data reaches the device, and why."""
@@ -274,9 +277,10 @@ class Course:
             valid_examples=len(splits.valid),
             test_examples=len(splits.test) if splits.test else 0,
             parameters=models.count(self.model),
-            layers=models.layers_of(self.model, splits.shape),
+            layers=layers_of(self.model, splits.shape),
             device=devices.describe(self.device),
             data=f"{splits.source}, {self.data_path.why}",
+            valid_is_test=splits.valid_is_test,
             task=self.task.name,
             shape=splits.shape,
             outputs=self.outputs,

@@ -167,6 +167,8 @@ class Data:
     valid: Examples
     test: Examples | None
     """None when validation already uses the test split, or there is none."""
+    valid_is_test: bool = False
+    """Validation uses the test split, so no test is left for the end."""
     categories: tuple[int, ...] = ()
     mean: tuple[float, ...] = ()
     """Of each channel or column, and its standard deviation: what inputs are normalised by; empty when they are not."""

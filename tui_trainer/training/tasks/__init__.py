@@ -11,10 +11,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from tui_trainer import arguments
 from tui_trainer.errors import ModelError
 from tui_trainer.run.events import Score
-from tui_trainer.settings import NAMES, Settings
+from tui_trainer.settings import NAMES, Settings, is_place
 from tui_trainer.text import clean, did_you_mean
+from tui_trainer.training import own, plugins
 from tui_trainer.training.examples import Data
 from tui_trainer.training.losses import LossFunction
 
@@ -104,3 +106,15 @@ def loss_name(settings: Settings, task: Task) -> str:
     raise ModelError(
         f"loss {settings.loss} does not fit {task.name}: use {', '.join(task.losses)}, or one of your own."
     )
+
+
+def make_loss(settings: Settings, task: Task) -> LossFunction:
+    """The loss of the settings, one of the task's or the user's own.
+
+    Raises:
+        ModelError: the user's own cannot be made.
+    """
+    if not is_place(settings.loss):
+        return task.losses[settings.loss](settings.label_smoothing)
+    typed = arguments.arguments(settings.loss_arg, "--loss-arg")
+    return own.make_loss(plugins.load(settings.loss, "loss"), {"settings": settings}, typed)
