@@ -92,9 +92,11 @@ class Trained:
 
     @property
     def probabilities(self) -> Callable[[Tensor], Tensor]:
-        """What makes probabilities [N, C] of raw outputs [N, C]."""
+        """What makes probabilities [N, C] of raw outputs [N, C], or the predicted numbers [N, K] in their own units."""
         if self.settings.loss == "bce" and self.task.name == "classification":
             return torch.sigmoid  # a question a class
+        if scale := normal(self.started.target_mean, self.started.target_std, (self.started.outputs,), self.device):
+            return lambda outputs: outputs * scale[1].to(outputs) + scale[0].to(outputs)
         return self.task.probabilities
 
     @property

@@ -42,12 +42,15 @@ class Task:
     """What is measured beside the loss; the first is shown as the result of a run."""
     outputs: Callable[[Data], int]
     """Numbers that the model gives for an example."""
-    meter: Callable[[int, torch.device], Meter]
-    """A fresh meter for so many outputs."""
+    meter: Callable[[Data, torch.device], Meter]
+    """A fresh meter for a split of the data."""
+    misfit: Callable[[Data], str] = lambda data: ""
+    """Why data of its kind do not fit all the same, as the rest of a sentence; nothing when they do."""
     targets: Callable[[Tensor], Tensor] = lambda y: y
     """A batch of targets as the losses and the meter take them."""
     probabilities: Callable[[Tensor], Tensor] = lambda outputs: outputs
-    """What the raw outputs [B, K] mean: probabilities of classes or labels, or the predicted numbers themselves."""
+    """What the raw outputs [B, K] mean: probabilities of classes or labels, or the predicted numbers, standardised as
+    the targets are."""
 
     def needs(self, outputs: object, y: Tensor, width: int) -> str:
         """What is wrong with the outputs of a model for the targets `y`, as a sentence; nothing when they fit."""
@@ -83,6 +86,8 @@ def find(settings: Settings, data: Data) -> Task:
             f"task {name} does not fit {clean(data.name, 60)}: its targets are of the kind {data.kind}, not "
             f"{task.kind}. Use --task auto."
         )
+    if reason := task.misfit(data):
+        raise ModelError(f"task {name} does not fit {clean(data.name, 60)}: {reason}. Use --task auto.")
     monitored = settings.monitor.removeprefix("valid_")
     known = ("loss", *(score.name for score in task.scores))
     if monitored not in known:
@@ -97,10 +102,10 @@ def loss_name(settings: Settings, task: Task) -> str:
     Raises:
         ModelError: the one that was named does not fit the task.
     """
-    if settings.loss in task.losses or settings.loss not in NAMES["loss"]():
-        return settings.loss
     if "loss" not in settings.model_fields_set:
         return next(iter(task.losses))
+    if settings.loss in task.losses or settings.loss not in NAMES["loss"]():
+        return settings.loss
     raise ModelError(
         f"loss {settings.loss} does not fit {task.name}: use {', '.join(task.losses)}, or one of your own."
     )
