@@ -4,6 +4,7 @@ import contextlib
 import importlib.metadata
 import os
 import platform
+import re
 import shlex
 import socket
 import subprocess
@@ -18,6 +19,13 @@ from tui_trainer.run.disk import write_whole
 from tui_trainer.run.lock import Lock
 from tui_trainer.settings import PROVENANCE, Settings, to_plain
 from tui_trainer.text import clean, did_you_mean, without_secrets
+
+
+def word_of(part: str) -> str:
+    """A part of the run as a word of a folder's name: `houses` for `table:data/houses.csv`, `Net` for `net.py:Net`."""
+    last = re.split(r"[/\\:]", part.rstrip("/\\:"))[-1]
+    stem = last.rpartition(".")[0] if part.startswith("table:") else last
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", stem or last)[:40].strip(".-") or "own"
 
 
 class RunFolder:
@@ -39,9 +47,8 @@ class RunFolder:
             FolderError: it cannot be made there; the message says why.
         """
         parent = Path(settings.output_dir).expanduser()
-        name = (
-            settings.name or f"{time.strftime('%Y-%m-%dT%H-%M-%S', time.gmtime())}-{settings.model}-{settings.dataset}"
-        )
+        now = time.strftime("%Y-%m-%dT%H-%M-%S", time.gmtime())
+        name = settings.name or f"{now}-{word_of(settings.model)}-{word_of(settings.dataset)}"
         attempt = 1
         while True:
             folder = cls(parent / (name if attempt == 1 else f"{name}-{attempt}"))

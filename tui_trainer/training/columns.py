@@ -22,7 +22,7 @@ LARGEST = 3e38
 """The largest number that float32 holds, nearly."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Column:
     """A column of N values: numbers, texts, or neither."""
 
@@ -43,7 +43,10 @@ class Column:
 
     def missing(self) -> NDArray[np.bool_]:
         """A mask [N]."""
-        return np.isnan(self.numbers) if self.numbers is not None else self.codes < 0  # type: ignore[operator]
+        if self.numbers is not None:
+            return np.isnan(self.numbers)
+        assert self.codes is not None
+        return np.less(self.codes, 0)
 
 
 def read_columns(path: Path) -> Generator[int, None, list[Column]]:
@@ -110,14 +113,16 @@ def _rows(path: Path) -> Iterator[list[str]]:
 
 def _not_utf8(path: Path) -> int:
     """The number of the first line that is no UTF-8 text."""
-    number = 0
     with open(path, "rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                line.decode()
-            except UnicodeDecodeError:
-                break
-    return number
+        return next((number for number, line in enumerate(file, 1) if not _is_utf8(line)), 0)
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _names(first: list[str], path: Path) -> list[str]:
@@ -198,7 +203,8 @@ def _parquet(path: Path) -> list[Column]:
         table = parquet.ParquetFile(path).read()
     except pyarrow.ArrowException as error:
         raise DataError(f"{clean(path)}: not a Parquet file, or a damaged one ({clean(error)}).") from error
-    return [_arrow_column(pyarrow, name, values) for name, values in zip(_names(table.column_names, path), table)]
+    names = _names(table.column_names, path)
+    return [_arrow_column(pyarrow, name, values) for name, values in zip(names, table, strict=True)]
 
 
 def _arrow_column(pyarrow: Any, name: str, values: Any) -> Column:

@@ -16,7 +16,7 @@ from tui_trainer.run.events import BatchTrained, CheckpointSaved, Evaluated, Eve
 from tui_trainer.settings import Settings, is_place
 from tui_trainer.text import clean, fixed
 from tui_trainer.training import checkpoint, devices, models, reading, snapshot
-from tui_trainer.training.batches import Batches, Order, choose_path, make_batches, normal
+from tui_trainer.training.batches import Batches, Order, choose_path, make_batches
 from tui_trainer.training.checkpoint import Save, Writer
 from tui_trainer.training.examples import Batch, Data, Examples
 from tui_trainer.training.graph import Graph, why_no_graph
@@ -47,7 +47,6 @@ class Course:
         self.splits, self.task, self.model, self.device = splits, task, model, device
         self.outputs = task.outputs(splits)
         """Numbers that the model gives for an example."""
-        self._scale = normal(splits.target_mean, splits.target_std, splits.train.targets.shape[1:], device)
         self.fingerprint = splits.fingerprint()
         self.inbox, self._folder = inbox, folder
         self.writer = Writer()
@@ -173,11 +172,6 @@ class Course:
         """The examples at `indices` as the model sees them when it is measured, and their targets, on the device."""
         inputs, y = examples.raw(indices)
         return self.valid_batches.as_inputs(inputs.to(self.device)), y.to(self.device)
-
-    def targets(self, y: Tensor) -> Tensor:
-        """A batch of targets as the loss and the meter take them."""
-        y = self.task.targets(y)
-        return y if self._scale is None else (y - self._scale[0]) / self._scale[1]
 
     def count(self, loss: float | Tensor, examples: int) -> None:
         """Take note of a batch that is done."""

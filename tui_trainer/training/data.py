@@ -46,6 +46,7 @@ def load(settings: Settings) -> Generator[Event, None, Data]:
         valid=valid,
         test=held_out,
         categories=found.categories,
+        columns=found.columns,
         mean=mean,
         std=std,
         target_mean=target_mean,

@@ -150,6 +150,8 @@ class Source:
     test: Examples | None = None
     categories: tuple[int, ...] = ()
     """Of a table: how many values each of its last columns has, which hold whole numbers from 0."""
+    columns: tuple[str, ...] = ()
+    """Of a table: what each column of the inputs is called."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +170,7 @@ class Data:
     test: Examples | None
     """None when validation already uses the test split, or there is none."""
     categories: tuple[int, ...] = ()
+    columns: tuple[str, ...] = ()
     mean: tuple[float, ...] = ()
     """Of each channel or column, and its standard deviation: what inputs are normalised by; empty when they are not."""
     std: tuple[float, ...] = ()

@@ -66,7 +66,7 @@ def train(course: Course) -> Iterator[Happening]:
         if course.leaves_out(batch):
             continue
         try:
-            loss = course.step(X, course.targets(y), batch)  # predict, measure, backward, update: see optim.Step
+            loss = course.step(X, course.task.targets(y), batch)  # predict, measure, backward, update: see optim.Step
         except Exception as error:
             raise course.fault_of_step(error, X) from error
         course.count(loss, len(X))
@@ -105,7 +105,7 @@ def evaluate(
             yield Preparing(what=course.waiting())
             yield from obey(course, waits=waits)
             continue
-        y = course.targets(y)
+        y = course.task.targets(y)
         try:
             with course.step.autocast:
                 pred = model(X)
@@ -425,7 +425,7 @@ def try_out(course: Course) -> None:
         if reason := course.task.needs(pred, y, course.outputs):
             raise ModelError(f"{clean(course.settings.model, 60)} {reason}. Nothing was trained.")
         try:
-            loss = course.loss_function(pred, course.targets(y))
+            loss = course.loss_function(pred, course.task.targets(y))
         except Exception as error:
             raise course.fault_of_step(error, X) from error
         if not isinstance(loss, torch.Tensor) or loss.dim():

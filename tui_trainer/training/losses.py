@@ -1,6 +1,6 @@
-"""The loss functions for classes. Each takes raw outputs [N, C], and class indices [N] or the share of each class [N, C].
+"""The loss functions for class labels. Each takes raw outputs [N, C] and class indices [N], and gives the mean of N.
 
-It gives the mean of N.
+In place of indices they take the share of each class [N, C], which mixed examples have.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ LossFunction = Callable[[Tensor, Tensor], Tensor]
 
 
 def targets(y: Tensor, classes: int, smoothing: float) -> Tensor:
-    """`y` as distributions [N, C]: 1 - s at the class, or on the classes by their shares, and s spread over all C."""
+    """`y` [N] or [N, C] as distributions [N, C]: 1 - s of them, and s spread evenly over all C."""
     shares = y if y.is_floating_point() else F.one_hot(y, classes).float()
     return shares * (1 - smoothing) + smoothing / classes
 

@@ -44,25 +44,22 @@ def target_of(columns: list[Column], task: str, shown: str) -> Target:
         if len(columns) > 1:
             raise DataError(f"{named} are {len(columns)} columns, and {task} predicts one. Name one as --target.")
         return _classes(columns[0], named)
-    answers = [_answers(column) for column in columns]
-    if task == "multilabel" or (task == "auto" and len(columns) > 1 and all(a is not None for a in answers)):
-        if not all(a is not None for a in answers):
+    answers = [answer for column in columns if (answer := _answers(column)) is not None]
+    if task == "multilabel" or (task == "auto" and len(columns) > 1 and len(answers) == len(columns)):
+        if len(answers) < len(columns):
             raise DataError(f"{named} must hold 0 and 1 only, or yes and no, to be labels.")
         return Target("labels", names, _tensor(answers))
-    numbers = [column.numbers for column in columns]
     for column in columns:
         if column.numbers is None:
-            raise DataError(f"{shown}: {clean(column.name, 60)} holds texts, and {_wants(task, columns)}.")
+            wants = "several targets" if task == "auto" else task
+            raise DataError(f"{shown}: {clean(column.name, 60)} holds texts, and {wants} must be numbers.")
+    y = _tensor([column.numbers for column in columns if column.numbers is not None])
     if task == "distribution":
-        return Target("share", names, _shares(_tensor(numbers), named))
-    for column in columns:
-        if np.ptp(column.numbers) == 0:
-            raise DataError(f"{shown}: {clean(column.name, 60)} is the same in every row. There is nothing to learn.")
-    return Target("number", names, _tensor(numbers))
-
-
-def _wants(task: str, columns: list[Column]) -> str:
-    return "several targets must be numbers" if task == "auto" else f"{task} needs numbers"
+        return Target("share", names, _shares(y, named))
+    for name, flat in zip(names, (y == y[0]).all(0).tolist(), strict=True):
+        if flat:
+            raise DataError(f"{shown}: {clean(name, 60)} is the same in every row. There is nothing to learn.")
+    return Target("number", names, y)
 
 
 def _are_classes(column: Column) -> bool:

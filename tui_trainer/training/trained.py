@@ -95,8 +95,6 @@ class Trained:
         """What makes probabilities [N, C] of raw outputs [N, C], or the predicted numbers [N, K] in their own units."""
         if self.settings.loss == "bce" and self.task.name == "classification":
             return torch.sigmoid  # a question a class
-        if scale := normal(self.started.target_mean, self.started.target_std, (self.started.outputs,), self.device):
-            return lambda outputs: outputs * scale[1].to(outputs) + scale[0].to(outputs)
         return self.task.probabilities
 
     @property
@@ -185,7 +183,7 @@ def load_trained(folder: RunFolder, checkpoint: str | None = None, device: str |
         classes=started.classes,
         shape=started.shape,
         started=started,
-        task=tasks.named(started.task),
+        task=tasks.standardised(tasks.named(started.task), started.target_mean, started.target_std),
         epoch=_whole(saved.get("epoch")),
         step=step,
         averaged=bool(saved.get("ema_state_dict")),

@@ -62,18 +62,20 @@ def read(settings: Settings, name: str) -> Generator[Event, None, Source]:
         yield Warned(text=f"{shown}: {warning}")
     if not features:
         raise DataError(f"{shown} has no column to predict from, beside {clean(settings.target, 60)}.")
-    inputs, categories = inputs_of(features, learned_from.numpy())
+    inputs, categories, names = inputs_of(features, learned_from.numpy())
     train = Tensors(inputs[learned_from], target.y[learned_from])
     valid = None if settings.overfit_batches else Tensors(inputs[~learned_from], target.y[~learned_from])
     texts = f", {len(categories)} of them categories" if categories else ""
+    several = f" ({len(target.names)} classes)" if target.kind == "class" else ""
     return Source(
         name=name,
-        source=f"{shown}, {len(features)} columns{texts}, predicting {clean(settings.target, 60)}",
+        source=f"{shown}, {len(features)} columns{texts}, predicting {clean(settings.target, 60)}{several}",
         classes=target.names,
         kind=target.kind,
         train=train,
         valid=valid,
         categories=categories,
+        columns=names,
     )
 
 
@@ -120,27 +122,31 @@ def usable(columns: list[Column], learned_from: NDArray[np.bool_]) -> tuple[list
     return kept, warnings
 
 
-def inputs_of(columns: list[Column], learned_from: NDArray[np.bool_]) -> tuple[Tensor, tuple[int, ...]]:
-    """Inputs [N, F] float32 and how many values each of the last columns has: categories are codes from 0.
+def inputs_of(
+    columns: list[Column], learned_from: NDArray[np.bool_]
+) -> tuple[Tensor, tuple[int, ...], tuple[str, ...]]:
+    """Inputs [N, F] float32, how many values each of the last columns has, and what all F are called.
 
-    A missing number is the median, and a column of its own says that it was missing. Code 0 stands for texts that are
-    missing, rare or never seen in the rows to learn from.
+    A missing number is the median, and a column of its own says that it was missing. Texts are codes: 0 stands for
+    those that are missing, rare or never seen in the rows to learn from.
     """
-    numbers, gaps, codes, categories = [], [], [], []
+    numbers, gaps, codes = {}, {}, {}
+    categories = []
     for column in columns:
         missing = column.missing()
         if column.numbers is not None:
             middle = np.median(column.numbers[learned_from & ~missing])
-            numbers.append(np.where(missing, middle, column.numbers))
+            numbers[column.name] = np.where(missing, middle, column.numbers)
             if missing[learned_from].any():
-                gaps.append(missing)
+                gaps[f"{column.name} is missing"] = missing
         else:
             assert column.codes is not None
             often = np.bincount(column.codes[learned_from & ~missing], minlength=len(column.texts)) >= OFTEN
             known = sorted(np.flatnonzero(often), key=lambda code: column.texts[code])
             place = np.zeros(len(column.texts) + 1, np.int64)  # the last is where -1 leads
             place[known] = np.arange(1, len(known) + 1)
-            codes.append(place[column.codes])
+            codes[column.name] = place[column.codes]
             categories.append(len(known) + 1)
-    inputs = np.stack([*numbers, *gaps, *codes], 1).astype(np.float32)
-    return torch.from_numpy(inputs), tuple(categories)
+    parts = [*numbers.values(), *gaps.values(), *codes.values()]
+    inputs = torch.from_numpy(np.stack(parts, 1).astype(np.float32))
+    return inputs, tuple(categories), (*numbers, *gaps, *codes)
