@@ -90,7 +90,7 @@ def find(settings: Settings, data: Data) -> Task:
     monitored = settings.monitor.removeprefix("valid_")
     known = ("loss", *(score.name for score in task.scores))
     if monitored not in known:
-        hint = did_you_mean(settings.monitor, [f"valid_{n}" for n in known])
+        hint = did_you_mean(monitored, known)
         raise ModelError(f"monitor {settings.monitor}: {name} measures {', '.join(f'valid_{n}' for n in known)}.{hint}")
     return standardised(task, data.target_mean, data.target_std)
 
