@@ -287,6 +287,8 @@ class Course:
             categories=splits.categories,
             mean=splits.mean,
             std=splits.std,
+            target_mean=splits.target_mean,
+            target_std=splits.target_std,
             scores=self.task.scores,
             resumed_from=self.resumed_from,
             epoch=self.epoch,

@@ -97,7 +97,7 @@ def evaluate(
     batches = course.test_batches if split == "test" else course.valid_batches
     assert batches is not None
     loss_sum = torch.zeros((), device=course.device)
-    meter = course.task.meter(course.outputs, course.device)
+    meter = course.task.meter(course.splits, course.device)
     examples = 0
     course.measuring = True
     model.eval()
