@@ -280,6 +280,32 @@ class Settings(BaseModel):
         "Random changes of the training images, another one each epoch: flip mirrors them, crop moves them by up to an "
         "eighth of their size.",
     )
+    mixup: float = _setting(
+        0.0,
+        "data",
+        "Mixup",
+        "Learn from pairs of examples laid over each other, in shares drawn from Beta(mixup, mixup) for each batch: "
+        "0.2 is usual. With cutmix, too, one of both is drawn for each batch. 0 is off.",
+        ge=0,
+        le=1000,
+    )
+    cutmix: float = _setting(
+        0.0,
+        "data",
+        "Cutmix",
+        "Learn from images with a piece of another one in them, of a size drawn from Beta(cutmix, cutmix) for each "
+        "batch: 1 is usual. 0 is off.",
+        ge=0,
+        le=1000,
+    )
+    sampler: Literal["shuffle", "balanced"] = _setting(
+        "shuffle",
+        "data",
+        "Sampler",
+        "shuffle goes through all training examples once an epoch; balanced draws as many of them so that every class "
+        "is equally likely: those of rare classes come several times.",
+        fixed="the place in the epoch counts its batches",
+    )
     data_path: Literal["auto", "resident", "loader"] = _setting(
         "auto",
         "data",
@@ -382,6 +408,13 @@ class Settings(BaseModel):
         ge=0,
         lt=1,
         fixed="the best score so far would mean something else",
+    )
+    class_weights: Literal["off", "balanced"] = _setting(
+        "off",
+        "model",
+        "Class weights",
+        "balanced lets every class count alike in the loss that training makes small, however rare it is: for "
+        "cross_entropy, and for bce of yes-or-no labels. What validation measures stays the plain loss.",
     )
     channels_last: bool = _setting(
         False,
@@ -742,6 +775,13 @@ def contradictions(settings: Settings) -> list[tuple[tuple[str, ...], str]]:
     if s.overfit_batches and s.limit_train_batches:
         sentence = "overfit_batches: cannot be used together with limit_train_batches; set one of them to 0"
         found.append((("overfit_batches", "limit_train_batches"), sentence))
+    if s.overfit_batches and (s.mixup or s.cutmix):
+        mixed = "mixup" if s.mixup else "cutmix"
+        sentence = f"{mixed}: what is mixed anew each time cannot be learned by heart; set it to 0, or overfit_batches"
+        found.append(((mixed, "overfit_batches"), sentence))
+    if s.overfit_batches and s.sampler == "balanced":
+        sentence = "sampler: overfit_batches keeps to the same few batches; set sampler to shuffle"
+        found.append((("sampler", "overfit_batches"), sentence))
     if s.workers and s.data_path == "resident":
         sentence = "workers: data_path resident fetches nothing; set workers to 0, or data_path to loader"
         found.append((("workers", "data_path"), sentence))

@@ -27,11 +27,18 @@ CHUNK = 4 << 20
 
 
 class Order(Sampler[Tensor]):
-    """Which examples make up each batch: shuffled by (seed, epoch) alone, so an order needs no state to be repeated."""
+    """Which examples make up each batch: drawn by (seed, epoch) alone, so an order needs no state to be repeated."""
 
-    def __init__(self, examples: int, batch_size: int, *, seed: int | None, limit: int = 0) -> None:
-        """`seed` None keeps the order of the data; `limit` takes only so many batches, 0 all."""
+    def __init__(
+        self, examples: int, batch_size: int, *, seed: int | None, limit: int = 0, classes: Tensor | None = None
+    ) -> None:
+        """`seed` None keeps the order of the data, else it is shuffled; `limit` takes only so many batches, 0 all.
+
+        With `classes` [N], that of each example, examples are drawn one by one, and every class is equally likely:
+        of a rare one they come several times in an epoch, and of a common one not all.
+        """
         self._all, self.batch_size, self.seed = examples, batch_size, seed
+        self._classes = None if classes is None else Classes(classes)
         self._batches = -(-examples // batch_size)
         if limit:
             self._batches = min(self._batches, limit)
@@ -53,10 +60,28 @@ class Order(Sampler[Tensor]):
         if self.seed is None:
             return torch.arange(first, self.examples)
         generator = generator_of(self.seed, self.epoch)
+        if self._classes is not None:
+            return self._classes.draw(self._all, generator)[first : self.examples]
         return torch.randperm(self._all, generator=generator)[first : self.examples]
 
     def __iter__(self) -> Iterator[Tensor]:
         return iter(torch.split(self.indices(), self.batch_size))
+
+
+class Classes:
+    """The examples of each class, to draw from."""
+
+    def __init__(self, classes: Tensor) -> None:
+        """`classes` [N] int64, that of each example."""
+        self._members = torch.argsort(classes, stable=True)
+        counts = torch.bincount(classes)
+        self._first, self._counts = (counts.cumsum(0) - counts)[counts > 0], counts[counts > 0]
+
+    def draw(self, examples: int, generator: torch.Generator) -> Tensor:
+        """So many examples [examples], each of a class that is as likely as every other."""
+        chosen = torch.randint(len(self._counts), (examples,), generator=generator)
+        place = torch.rand(examples, dtype=torch.float64, generator=generator) * self._counts[chosen]
+        return self._members[self._first[chosen] + place.long()]
 
 
 def generator_of(seed: int, epoch: int) -> torch.Generator:

@@ -5,7 +5,7 @@ The file's name is the setting's word. Each has its `TASK`.
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -46,6 +46,13 @@ class Task:
     """A fresh meter for so many outputs."""
     targets: Callable[[Tensor], Tensor] = lambda y: y
     """A batch of targets as the losses and the meter take them."""
+    weights: Callable[[Tensor, int], Tensor] | None = None
+    """How much each of K classes or labels counts when they are to count alike, from the training targets and K: [K].
+
+    None where there are no classes.
+    """
+    weighted: Mapping[str, Callable[[float, Tensor], LossFunction]] = field(default_factory=dict)
+    """Those of the losses that can weigh classes, made from the label smoothing and the weights [K]."""
     probabilities: Callable[[Tensor], Tensor] = lambda outputs: outputs
     """What the raw outputs [B, K] mean: probabilities of classes or labels, or the predicted numbers themselves."""
 
