@@ -108,7 +108,10 @@ NAMES: dict[str, Callable[[], tuple[str, ...]]] = {
     "task": lambda: ("auto", *names_in("training/tasks")),
     "loss": lambda: ("cross_entropy", "mse", "bce", "l1", "kl_div", "huber"),
     "optimizer": lambda: ("sgd", "adagrad", "rmsprop", "adam", "adamw"),
-    "augment": lambda: ("none", "flip", "crop", "flip_crop"),
+    "augment": lambda: (
+        *("none", "flip", "crop", "flip_crop"),
+        *("rand_augment", "trivial_augment", "auto_augment"),
+    ),
 }
 """The words of the settings that name a part of the run, each a part that the program has."""
 
@@ -277,8 +280,15 @@ class Settings(BaseModel):
         "none",
         "data",
         "Augmentation",
-        "Random changes of the training images, another one each epoch: flip mirrors them, crop moves them by up to an "
-        "eighth of their size.",
+        "Random changes of the training images, other ones each epoch: flip mirrors them, crop moves them by up to an "
+        "eighth of their size; rand_augment, trivial_augment and auto_augment are torchvision's policies.",
+    )
+    augment_arg: Arguments = _setting(
+        "",
+        "data",
+        "Augment arguments",
+        "Arguments of the augmentation, as name=value words: num_ops=2 magnitude=9 for rand_augment, policy=cifar10 for "
+        "auto_augment.",
     )
     mixup: float = _setting(
         0.0,
@@ -345,8 +355,8 @@ class Settings(BaseModel):
         0,
         "data",
         "Overfit batches",
-        "Train and validate on the same few batches: the loss must fall to nearly 0, or the model cannot learn. "
-        "0 is off.",
+        "Train and validate on the same few batches, without random changes: the loss must fall to nearly 0, or the "
+        "model cannot learn. 0 is off.",
         ge=0,
         le=10**9,
         fixed="the run has learned from these",
