@@ -287,8 +287,8 @@ class Settings(BaseModel):
         "",
         "data",
         "Augment arguments",
-        "Arguments of the augmentation, as name=value words: num_ops=2 magnitude=9 for rand_augment, policy=cifar10 for "
-        "auto_augment.",
+        "Arguments of the augmentation, as name=value words: num_ops=2 magnitude=9 for rand_augment, policy=cifar10 "
+        "for auto_augment.",
     )
     mixup: float = _setting(
         0.0,

@@ -2,7 +2,6 @@
 
 import random
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -148,7 +147,7 @@ def test_what_does_not_fit_the_data_is_a_sentence(tiny: Settings) -> None:
 
 def noisy(X: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Draws from everything that draws."""
-    assert 0 <= X.min() and X.max() <= 1  # not normalised yet
+    assert X.min() >= 0 and X.max() <= 1  # not normalised yet
     shift = random.random() + float(np.random.rand())
     return X + torch.rand(len(X), 1, 1, 1) + shift, (y + 1) % 100
 

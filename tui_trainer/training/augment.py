@@ -83,7 +83,7 @@ class Recipes:
             self._epoch = epoch
         changed, mine = torch.empty_like(images), self._recipes[indices.cpu()]
         with rested_generator() as generator:
-            for recipe in mine.unique().tolist():
+            for recipe in torch.unique(mine).tolist():
                 members = (mine == recipe).nonzero()[:, 0].to(images.device)
                 generator.manual_seed(self._seeds[recipe])
                 changed[members] = self._policy(images[members])
@@ -173,7 +173,8 @@ def policy_of(kind: str, typed: dict[str, object]) -> Policy | None:
     def auto_augment(
         policy: Literal["imagenet", "cifar10", "svhn"] = "imagenet", interpolation: str = "nearest", fill: Any = None
     ) -> Policy:
-        return v2.AutoAugment(v2.AutoAugmentPolicy(policy), interpolation, fill)
+        made: Policy = v2.AutoAugment(v2.AutoAugmentPolicy(policy), interpolation, fill)
+        return made
 
     makers = dict(zip(POLICIES, (v2.RandAugment, v2.TrivialAugmentWide, auto_augment), strict=True))
     policy: Policy = arguments.call(makers[kind], {}, typed, shown=kind, flag="--augment-arg")

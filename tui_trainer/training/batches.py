@@ -146,7 +146,7 @@ class Batches:
         mean: tuple[float, ...] = (),
         std: tuple[float, ...] = (),
     ) -> None:
-        """`augment` changes what is kept; `own_augment`, the user's, whole batches of floats before they are normalised.
+        """`augment` changes what is kept; `own_augment`, the user's, batches of floats before they are normalised.
 
         `mean` and `std` are those of each channel or column that inputs are normalised by; empty for not at all.
         """
