@@ -110,7 +110,10 @@ NAMES: dict[str, Callable[[], tuple[str, ...]]] = {
     "task": lambda: ("auto", *names_in("training/tasks")),
     "loss": lambda: ("cross_entropy", "mse", "bce", "l1", "kl_div", "huber"),
     "optimizer": lambda: ("sgd", "adagrad", "rmsprop", "adam", "adamw"),
-    "augment": lambda: ("none", "flip", "crop", "flip_crop"),
+    "augment": lambda: (
+        *("none", "flip", "crop", "flip_crop"),
+        *("rand_augment", "trivial_augment", "auto_augment"),
+    ),
 }
 """The words of the settings that name a part of the run, each a part that the program has."""
 
@@ -286,8 +289,41 @@ class Settings(BaseModel):
         "none",
         "data",
         "Augmentation",
-        "Random changes of the training images, another one each epoch: flip mirrors them, crop moves them by up to an "
-        "eighth of their size.",
+        "Random changes of the training images, other ones each epoch: flip mirrors them, crop moves them by up to an "
+        "eighth of their size; rand_augment, trivial_augment and auto_augment are torchvision's policies.",
+    )
+    augment_arg: Arguments = _setting(
+        "",
+        "data",
+        "Augment arguments",
+        "Arguments of the augmentation, as name=value words: num_ops=2 magnitude=9 for rand_augment, policy=cifar10 "
+        "for auto_augment.",
+    )
+    mixup: float = _setting(
+        0.0,
+        "data",
+        "Mixup",
+        "Learn from pairs of examples laid over each other, in shares drawn from Beta(mixup, mixup) for each batch: "
+        "0.2 is usual. With cutmix, too, one of both is drawn for each batch. 0 is off.",
+        ge=0,
+        le=1000,
+    )
+    cutmix: float = _setting(
+        0.0,
+        "data",
+        "Cutmix",
+        "Learn from images with a piece of another one in them, of a size drawn from Beta(cutmix, cutmix) for each "
+        "batch: 1 is usual. 0 is off.",
+        ge=0,
+        le=1000,
+    )
+    sampler: Literal["shuffle", "balanced"] = _setting(
+        "shuffle",
+        "data",
+        "Sampler",
+        "shuffle goes through all training examples once an epoch; balanced draws as many of them so that every class "
+        "is equally likely: those of rare classes come several times.",
+        fixed="the place in the epoch counts its batches",
     )
     data_path: Literal["auto", "resident", "loader"] = _setting(
         "auto",
@@ -328,8 +364,8 @@ class Settings(BaseModel):
         0,
         "data",
         "Overfit batches",
-        "Train and validate on the same few batches: the loss must fall to nearly 0, or the model cannot learn. "
-        "0 is off.",
+        "Train and validate on the same few batches, without random changes: the loss must fall to nearly 0, or the "
+        "model cannot learn. 0 is off.",
         ge=0,
         le=10**9,
         fixed="the run has learned from these",
@@ -391,6 +427,13 @@ class Settings(BaseModel):
         ge=0,
         lt=1,
         fixed="the best score so far would mean something else",
+    )
+    class_weights: Literal["off", "balanced"] = _setting(
+        "off",
+        "model",
+        "Class weights",
+        "balanced lets every class count alike in the loss that training makes small, however rare it is: for "
+        "cross_entropy, and for bce of yes-or-no labels. What validation measures stays the plain loss.",
     )
     channels_last: bool = _setting(
         False,
@@ -751,6 +794,13 @@ def contradictions(settings: Settings) -> list[tuple[tuple[str, ...], str]]:
     if s.overfit_batches and s.limit_train_batches:
         sentence = "overfit_batches: cannot be used together with limit_train_batches; set one of them to 0"
         found.append((("overfit_batches", "limit_train_batches"), sentence))
+    if s.overfit_batches and (s.mixup or s.cutmix):
+        mixed = "mixup" if s.mixup else "cutmix"
+        sentence = f"{mixed}: what is mixed anew each time cannot be learned by heart; set it to 0, or overfit_batches"
+        found.append(((mixed, "overfit_batches"), sentence))
+    if s.overfit_batches and s.sampler == "balanced":
+        sentence = "sampler: overfit_batches keeps to the same few batches; set sampler to shuffle"
+        found.append((("sampler", "overfit_batches"), sentence))
     if s.workers and s.data_path == "resident":
         sentence = "workers: data_path resident fetches nothing; set workers to 0, or data_path to loader"
         found.append((("workers", "data_path"), sentence))

@@ -67,7 +67,7 @@ def train(course: Course) -> Iterator[Happening]:
         if course.leaves_out(batch):
             continue
         try:
-            loss = course.step(X, course.task.targets(y), batch)  # predict, measure, backward, update: see optim.Step
+            loss = course.step(*course.learned_from(X, y, batch), batch)  # predict, measure, backward, update
         except Exception as error:
             raise course.fault_of_step(error, X) from error
         course.count(loss, len(X))

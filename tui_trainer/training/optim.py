@@ -3,7 +3,7 @@
 import inspect
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
@@ -199,10 +199,12 @@ class Step:
         forward: Callable[[Tensor], Tensor] | None = None,
         average: AveragedModel | None = None,
         repeats: bool = True,
+        constants: Sequence[Tensor] = (),
     ) -> None:
         """`forward` is the compiled model, when there is one; `average` follows the weights.
 
-        `repeats` is true when every step does the same operations, whatever the numbers.
+        `repeats` is true when every step does the same operations, whatever the numbers; `constants` are what the
+        loss uses beside outputs and targets.
         """
         self.updates = 0
         """Optimizer steps taken since the run's beginning."""
@@ -232,7 +234,9 @@ class Step:
         self.graph: Graph | None = None
         """Replays whole steps on batches of the usual size, when they were recorded."""
         self.tape = (
-            Tape(lambda X, y: loss_function(model(X), y), model) if repeats and replays(settings, device) else None
+            Tape(lambda X, y: loss_function(model(X), y), model, constants)
+            if repeats and replays(settings, device)
+            else None
         )
         """Replays forward and backward pass of such batches on a CPU."""
 

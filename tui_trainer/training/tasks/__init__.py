@@ -5,7 +5,7 @@ The file's name is the setting's word. Each has its `TASK`.
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
@@ -50,6 +50,13 @@ class Task:
     """Why data of its kind do not fit all the same, as the rest of a sentence; nothing when they do."""
     targets: Callable[[Tensor], Tensor] = lambda y: y
     """A batch of targets as the losses and the meter take them."""
+    weights: Callable[[Tensor, int], Tensor] | None = None
+    """How much each of K classes or labels counts when they are to count alike, from the training targets and K: [K].
+
+    None where there are no classes.
+    """
+    weighted: Mapping[str, Callable[[float, Tensor], LossFunction]] = field(default_factory=dict)
+    """Those of the losses that can weigh classes, made from the label smoothing and the weights [K]."""
     probabilities: Callable[[Tensor], Tensor] = lambda outputs: outputs
     """What the raw outputs [B, K] mean: probabilities of classes or labels, or the predicted numbers themselves."""
 
