@@ -4,6 +4,7 @@ import contextlib
 import importlib.metadata
 import os
 import platform
+import re
 import shlex
 import socket
 import subprocess
@@ -39,9 +40,10 @@ class RunFolder:
             FolderError: it cannot be made there; the message says why.
         """
         parent = Path(settings.output_dir).expanduser()
-        name = (
-            settings.name or f"{time.strftime('%Y-%m-%dT%H-%M-%S', time.gmtime())}-{settings.model}-{settings.dataset}"
-        )
+        parts = [
+            re.sub(r"[^A-Za-z0-9._-]+", "-", name)[-40:].strip("-.") for name in (settings.model, settings.dataset)
+        ]
+        name = settings.name or "-".join([time.strftime("%Y-%m-%dT%H-%M-%S", time.gmtime()), *filter(None, parts)])
         attempt = 1
         while True:
             folder = cls(parent / (name if attempt == 1 else f"{name}-{attempt}"))
