@@ -339,6 +339,33 @@ def _predict(
     return predicted.predict(found, images, split=split, top=top, checkpoint=checkpoint, device=device, as_json=json)
 
 
+def _models(
+    pattern: Annotated[
+        str, Parameter(help="A part of the name, or a pattern such as 'resnet*', quoted for the shell.")
+    ] = "",
+    /,
+    *,
+    images: Annotated[
+        str | None, _option("Channels, height and width such as 1x28x28: the models that do not take them say why.")
+    ] = None,
+    json: Annotated[bool, _option("One JSON object a line on stdout.")] = False,
+) -> int:
+    """The models that can be trained: their size, the images they take, and the weights that can be had."""
+    from tui_trainer import listed, model_list
+
+    found = model_list.rows(pattern, images or "")
+    if json:
+        listed.show_models_as_json(found)
+    elif found:
+        listed.show_models(found, images or "")
+    else:
+        known = [row["name"] for row in model_list.rows()]
+        print(
+            f"None of the {len(known)} models match: {clean(pattern)}.{did_you_mean(pattern, known)}", file=sys.stderr
+        )
+    return 0
+
+
 def _doctor(*, json: Annotated[bool, _option("One JSON array of what was found.")] = False) -> int:
     """What this machine has: torch, torchvision, devices, data, terminal, disk; and what to do where it lacks."""
     from tui_trainer import doctor
@@ -427,6 +454,7 @@ def make_app() -> App:
     app.command(_compare, name="compare")
     app.command(_export, name="export")
     app.command(_predict, name="predict")
+    app.command(_models, name="models")
     app.command(_doctor, name="doctor")
     app.command(_new, name="new")
     return app
