@@ -45,6 +45,8 @@ def describe(settings: Settings) -> DataOutlook:
             return _of_folder(settings)
     except (OSError, ValueError) as error:  # a path with a NUL, a disk that does not answer
         return DataOutlook(f"{clean(name, 60)}: {clean(getattr(error, 'strerror', None) or error, 100)}")
+    if name.startswith("table:"):
+        return DataOutlook(f"{clean(name, 60)}: its rows are counted when it is read")
     return DataOutlook(f"{clean(name, 60)}, your own: known when it is loaded")
 
 
@@ -104,8 +106,10 @@ def _lacking(packages: tuple[str, ...]) -> str:
 
 def _of_facts(settings: Settings) -> DataOutlook:
     facts = DATASETS[settings.dataset]
+    side = settings.image_size or 224
+    differ = f" · sizes differ: {side} x {side}" if facts.shape is None else ""
     return DataOutlook(
-        describe_files(settings.dataset, settings.data_dir),
+        f"{describe_files(settings.dataset, settings.data_dir)}{differ}",
         facts.train_examples,
         facts.valid_examples,
         facts.test_examples,
@@ -144,8 +148,9 @@ def _of_folder(settings: Settings) -> DataOutlook:
     room = [MOST_COUNTED]
     train, valid, test = (_count(split, room) for split in (layout.train, layout.valid, layout.test))
     more = "more than " if not room[0] else ""
-    side = f"images become {settings.image_size} x {settings.image_size}" if settings.image_size else ""
-    text = f"{shown}: {more}{train + valid + test:,} images of {classes:,} classes{' · ' + side if side else ''}"
+    side = settings.image_size
+    sides = f"made {side} x {side}" if side else "their size is known when they are read"
+    text = f"{shown}: {more}{train + valid + test:,} images of {classes:,} classes, {sides}"
     return DataOutlook(text, None if more else train, valid, test, None, classes)
 
 

@@ -13,6 +13,5 @@ FACTS = DatasetFacts(
         targets="y",
         names="categories",
         present=("caltech101/101_ObjectCategories",),
-        needs=("scipy",),
     ),
 )

@@ -15,7 +15,6 @@ FACTS = DatasetFacts(
         files="samples",
         names="classes",
         present=("train", "val", "meta.bin"),
-        needs=("scipy",),
-        by_hand="ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz",
+        by_hand="train, val and meta.bin, as torchvision unpacks them from the archives of the challenge",
     ),
 )

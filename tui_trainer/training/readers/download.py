@@ -1,4 +1,4 @@
-"""Downloads by torchvision, in a process of their own: told of as they grow, ended at any moment, whole or not there."""
+"""Downloads by torchvision in a process of their own: told of as they grow, ended at any moment, whole or not there."""
 
 import contextlib
 import json

@@ -179,7 +179,7 @@ def _judge(root: str, splits: Sequence[Found], names: Sequence[str]) -> None:
 
 
 def _headers(splits: Sequence[Found]) -> Generator[Event, None, tuple[Counter[tuple[int, int, int]], Broken]]:
-    """How many images there are of each shape [C, H, W], grey ones with one channel, and those that cannot be opened."""
+    """How many images there are of each shape [C, H, W], grey ones with one channel; those that cannot be opened."""
     shapes: Counter[tuple[int, int, int]] = Counter()
     broken = Broken()
     paths = [path for found in splits for path in found.paths]

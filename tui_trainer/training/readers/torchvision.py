@@ -133,13 +133,16 @@ def made(name: str, kind: Any, root: Path, wanted: Mapping[str, Mapping[str, obj
         return {split: kind(root=str(root), **stays, **given) for split, given in wanted.items()}
     except (RuntimeError, FileNotFoundError, NotADirectoryError):  # torchvision says so when it misses a file
         return None
+    except ImportError as error:
+        require(name, (error.name or "",))
+        raise
     except Exception as error:  # files that are cut short or altered, or an argument that is none of its
         text = clean(str(error).split("\n")[0], 200)
         if isinstance(error, ValueError) and "argument" in text:
             raise DataError(f"{name}: {text}") from error
         raise DataError(
-            f"{name}: its files in {clean(root, 600)} cannot be read ({type(error).__name__}: {text}). Remove them, and "
-            "they are downloaded again."
+            f"{name}: its files in {clean(root, 600)} cannot be read ({type(error).__name__}: {text}). Remove "
+            "them, and they are downloaded again."
         ) from error
 
 
