@@ -125,9 +125,12 @@ Broken = list[tuple[str, str]]
 def decoded(
     paths: Sequence[str], targets: Tensor, form: Form, progress: Callable[[], str]
 ) -> Generator[Event, None, tuple[Tensors, Broken]]:
-    """All images that can be read, in memory, and those that cannot; `progress` counts one more and says how far."""
-    held = torch.zeros(len(paths), *form.shape, dtype=torch.uint8)
-    pixels, pad = held.numpy(), form.pad
+    """All images that can be read, in memory and without a border, and those that cannot.
+
+    `progress` counts one more and says how far it is.
+    """
+    held = torch.empty(len(paths), form.channels, form.height, form.width, dtype=torch.uint8)
+    pixels = held.numpy()
     whole: list[int] = []
     broken = Broken()
 
@@ -141,8 +144,7 @@ def decoded(
         if isinstance(image, DataError):
             broken.append((paths[number], str(image)))
         else:
-            inside = (slice(pad, pad + form.height), slice(pad, pad + form.width))
-            pixels[len(whole)][:, *inside] = image.transpose(2, 0, 1)
+            pixels[len(whole)] = image.transpose(2, 0, 1)
             whole.append(number)
         if told := progress():
             yield Preparing(what=told)

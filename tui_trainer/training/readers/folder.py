@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 
-import psutil
 import torch
 from torch import Tensor
 
@@ -18,6 +17,7 @@ from tui_trainer.errors import DataError
 from tui_trainer.run.events import Event, Preparing, Warned
 from tui_trainer.settings import Settings
 from tui_trainer.text import clean
+from tui_trainer.training.batches import free_memory
 from tui_trainer.training.examples import Examples, Source
 from tui_trainer.training.images import opened
 from tui_trainer.training.readers.files import Broken, Files, Form, Names, decoded, side_by_side
@@ -86,16 +86,20 @@ def read(settings: Settings, name: str) -> Generator[Event, None, Source]:
         yield Warned(text=f"not read: {_some(layout.unread)} in {clean(root)}, which is neither train, valid nor test")
 
     shapes, broken = yield from _headers(splits)
-    splits = yield from _leave_out(settings, root, splits, names, broken)
+    readable = [found.without({path for path, _ in broken}) for found in splits]
     form = Form.of(settings, *_common(shapes))
-    free = int(psutil.virtual_memory().available)
-    fits = form.nbytes * sum(len(found.paths) for found in splits) <= free / 2
+    fits = form.nbytes * shapes.total() <= free_memory(torch.device("cpu")) / 2
+    examples: dict[str, Examples] = {}
     if fits:
-        examples = yield from _decode(settings, root, splits, names, form)
+        progress = Progress("reading images", shapes.total())
+        for found in readable:
+            examples[found.word], failed = yield from decoded(found.paths, found.labels, form, progress)
+            broken += failed
     else:
-        broken = yield from _verify(splits)
-        splits = yield from _leave_out(settings, root, splits, names, broken)
-        examples = {found.word: Files(Names(found.paths, root), found.labels, form) for found in splits}
+        broken += yield from _verify(readable)
+    left = yield from _leave_out(settings, root, splits, names, broken)
+    if not fits:
+        examples = {found.word: Files(Names(found.paths, root), found.labels, form) for found in left}
     return Source(
         name=name,
         source=f"images found in {clean(root)}",
@@ -209,7 +213,7 @@ def _shape(path: str) -> "tuple[int, int, int] | DataError":
 
 def _common(shapes: Counter[tuple[int, int, int]]) -> tuple[tuple[int, int, int] | None, int]:
     """The shape that all images have or can have, None when their sizes differ; and their channels."""
-    channels = max(shape[0] for shape in shapes)
+    channels = max((shape[0] for shape in shapes), default=1)
     sizes = {shape[1:] for shape in shapes}
     return ((channels, *sizes.pop()) if len(sizes) == 1 else None), channels
 
@@ -235,25 +239,6 @@ def _damage(path: str) -> DataError | None:
     return None
 
 
-def _decode(
-    settings: Settings, root: str, splits: Sequence[Found], names: Sequence[str], form: Form
-) -> Generator[Event, None, dict[str, Examples]]:
-    """All splits in memory.
-
-    Raises:
-        DataError: images are broken, and should not be left out.
-    """
-    progress = Progress("reading images", sum(len(found.paths) for found in splits))
-    examples: dict[str, Examples] = {}
-    broken = Broken()
-    for found in splits:
-        images, failed = yield from decoded(found.paths, found.labels, form, progress)
-        examples[found.word] = images
-        broken += failed
-    yield from _leave_out(settings, root, splits, names, broken)
-    return examples
-
-
 def _leave_out(
     settings: Settings, root: str, splits: Sequence[Found], names: Sequence[str], broken: Broken
 ) -> Generator[Event, None, list[Found]]:
@@ -264,6 +249,7 @@ def _leave_out(
     """
     if not broken:
         return list(splits)
+    broken = sorted(broken)
     total, count = sum(len(found.paths) for found in splits), len(broken)
     more = f"\n... and {count - MOST_SHOWN:,} more" if count > MOST_SHOWN else ""
     if not settings.skip_broken:
