@@ -16,6 +16,7 @@ from cyclopts import App, Group, Parameter
 from platformdirs import user_config_path
 
 from tui_trainer import own_code
+from tui_trainer.catalog import DATASETS
 from tui_trainer.console import PipeConsole
 from tui_trainer.errors import FolderError, SettingsError, TrainerError, UsageError
 from tui_trainer.run.commands import WORDS, from_words
@@ -382,6 +383,30 @@ def _models(
     return 0
 
 
+def _datasets(
+    pattern: Annotated[
+        str, Parameter(help="A part of the name, or a pattern such as 'emnist*', quoted for the shell.")
+    ] = "",
+    /,
+    *,
+    data_dir: Annotated[str | None, _option("Where data sets are looked for [default: the setting data_dir].")] = None,
+    json: Annotated[bool, _option("One JSON object a line on stdout.")] = False,
+) -> int:
+    """The data sets that can be trained on by their names: their size, and whether they are here."""
+    from tui_trainer import dataset_list
+
+    found = dataset_list.rows(pattern, data_dir or gather({}).settings.data_dir)
+    if json:
+        dataset_list.show_as_json(found)
+    elif found:
+        dataset_list.show(found)
+    else:
+        known = list(DATASETS)
+        hint = did_you_mean(pattern, known)
+        print(f"None of the {len(known)} data sets match: {clean(pattern)}.{hint}", file=sys.stderr)
+    return 0
+
+
 def _doctor(*, json: Annotated[bool, _option("One JSON array of what was found.")] = False) -> int:
     """What this machine has: torch, torchvision, devices, data, terminal, disk; and what to do where it lacks."""
     from tui_trainer import doctor
@@ -471,6 +496,7 @@ def make_app() -> App:
     app.command(_export, name="export")
     app.command(_predict, name="predict")
     app.command(_models, name="models")
+    app.command(_datasets, name="datasets")
     app.command(_doctor, name="doctor")
     app.command(_new, name="new")
     return app

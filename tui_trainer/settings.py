@@ -219,7 +219,7 @@ class Settings(BaseModel):
         "",
         "data",
         "Data arguments",
-        "Arguments of a data set of your own, as name=value words.",
+        "Arguments of the data set, as name=value words: partition=2 for dtd, or those of your own.",
         fixed="the run has learned from these data",
     )
     target: str = _setting(
@@ -257,6 +257,13 @@ class Settings(BaseModel):
         ge=0,
         le=0.9,
         fixed="examples that were held out would be learned from",
+    )
+    skip_broken: bool = _setting(
+        False,
+        "data",
+        "Skip broken",
+        "Go on without image files that cannot be read, and name them; else they end the run before its first step.",
+        fixed="the run has learned from these images",
     )
     image_size: int = _setting(
         0,

@@ -40,8 +40,10 @@ class RunFolder:
             FolderError: it cannot be made there; the message says why.
         """
         parent = Path(settings.output_dir).expanduser()
-        parts = (re.sub(r"[^A-Za-z0-9._-]+", "-", short(part))[:40] for part in (settings.model, settings.dataset))
-        name = settings.name or "-".join((time.strftime("%Y-%m-%dT%H-%M-%S", time.gmtime()), *parts))
+        parts = [
+            re.sub(r"[^A-Za-z0-9._-]+", "-", short(p))[:40].strip("-.") for p in (settings.model, settings.dataset)
+        ]
+        name = settings.name or "-".join([time.strftime("%Y-%m-%dT%H-%M-%S", time.gmtime()), *filter(None, parts)])
         attempt = 1
         while True:
             folder = cls(parent / (name if attempt == 1 else f"{name}-{attempt}"))
