@@ -78,7 +78,7 @@ def facts(splits: Data, settings: Settings) -> DataFacts:
             for name, part in named
             if part is not None
         ),
-        kept="bytes; the model gets them from 0 to 1" if as_bytes else str(inputs.dtype).removeprefix("torch."),
+        kept="bytes, the model gets 0 to 1" if as_bytes else str(inputs.dtype).removeprefix("torch."),
         low=0.0 if none else float(finite.min()),
         high=0.0 if none else float(finite.max()),
         mean=0.0 if none else float(finite.mean()),

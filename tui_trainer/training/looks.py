@@ -122,7 +122,7 @@ def range_of(values: Tensor) -> tuple[float, float]:
     """0 and 1 when all values are between them, else the least and the greatest."""
     finite = values[torch.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
-    if low >= 0 and high <= 1 or low == high:
+    if (low >= 0 and high <= 1) or low == high:
         return 0.0, 1.0
     return low, high
 
