@@ -38,7 +38,9 @@ from tui_trainer.settings import (
 )
 from tui_trainer.sources import Resolved, Source, check, preset, read_toml, resolve
 from tui_trainer.text import clean
+from tui_trainer.ui.data_screen import DataScreen
 from tui_trainer.ui.dialogs import AskPath, Help
+from tui_trainer.ui.model_screen import ModelScreen
 from tui_trainer.ui.runs_screen import RunsScreen
 from tui_trainer.ui.widgets.charts import Curve, plot
 from tui_trainer.ui.widgets.keys import KeyLine, too_small
@@ -198,6 +200,8 @@ class SettingsScreen(Screen[None]):
         Binding("f2", "all_settings", "All settings", tooltip="Show every setting, or the ten that matter.", id="all"),
         Binding("f3", "copy", "Copy", tooltip="Copy the command line of this run to the clipboard.", id="copy"),
         Binding("f4", "runs", "Runs", tooltip="The runs that there are; this form stays as it is.", id="runs"),
+        Binding("f6", "look('data')", "Data", tooltip="Look at the data: counts, classes, images.", id="data"),
+        Binding("f7", "look('model')", "Model", tooltip="Look at the model: layers, memory, speed.", id="model"),
         Binding("ctrl+s", "save", "Save", tooltip="Save these settings as a TOML file.", id="save"),
         Binding("ctrl+o", "open", "Open", tooltip="Load settings from a TOML file, a run's run.toml too.", id="open"),
         Binding("f1", "help", "Help", tooltip="All keys of this screen.", id="help"),
@@ -477,6 +481,12 @@ class SettingsScreen(Screen[None]):
             self.say(f"Loaded {len(source.values)} settings from {path}{more}.")
 
         self.app.push_screen(AskPath("Load settings from", CONFIG_NAME), load)
+
+    def action_look(self, at: str) -> None:
+        if problems := self._judge():
+            self.say(f"Mend the settings in red first. {problems[0]}", "error")
+        else:
+            self.app.push_screen({"data": DataScreen, "model": ModelScreen}[at](self.settings()))
 
     def action_help(self) -> None:
         self.app.push_screen(Help(self))
