@@ -113,7 +113,10 @@ class Trained:
         return X if scale is None else (X - scale[0]) / scale[1]
 
     def preprocessing(self) -> dict[str, Any]:
-        """How an image becomes an input: plain values that JSON can hold."""
+        """How an example becomes an input: plain values that JSON can hold."""
+        normalize = {"mean": self.started.mean, "std": self.started.std} if self.started.mean else "none"
+        if len(self.shape) != 3:
+            return {"layout": "N, then the input's shape", "dtype": "float32", "normalize": normalize}
         return {
             "layout": "NCHW",
             "dtype": "float32",
@@ -121,7 +124,7 @@ class Trained:
             "value_range": [0, 1],
             "resize": list(self.image_size),
             "pad": self.settings.pad,
-            "normalize": {"mean": self.started.mean, "std": self.started.std} if self.started.mean else "none",
+            "normalize": normalize,
         }
 
 
