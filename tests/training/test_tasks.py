@@ -416,7 +416,7 @@ def test_the_loss_that_was_used_is_in_run_toml(tiny: Settings, tmp_path: Path) -
     run = LocalRun(settings_of(tiny, case, path, dry_run=True))
     events = list(run.events())
     assert only(RunEnded, events)[0].reason == "finished"
-    assert run.folder is not None and run.folder.path.name.endswith("-mlp-table")
+    assert run.folder is not None and "-mlp-" in run.folder.path.name
     assert read_toml(run.folder.manifest).values["loss"] == "kl_div"
 
 

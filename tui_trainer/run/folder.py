@@ -21,13 +21,6 @@ from tui_trainer.settings import PROVENANCE, Settings, to_plain
 from tui_trainer.text import clean, did_you_mean, without_secrets
 
 
-def word_of(part: str) -> str:
-    """A part of the run as a word of a folder's name: `houses` for `table:data/houses.csv`, `Net` for `net.py:Net`."""
-    last = re.split(r"[/\\:]", part.rstrip("/\\:"))[-1]
-    stem = last.rpartition(".")[0] if part.startswith("table:") else last
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", stem or last)[:40].strip(".-") or "own"
-
-
 class RunFolder:
     """The files of one run. The folder is the interface: whoever can read it can watch the run."""
 
@@ -47,8 +40,10 @@ class RunFolder:
             FolderError: it cannot be made there; the message says why.
         """
         parent = Path(settings.output_dir).expanduser()
-        now = time.strftime("%Y-%m-%dT%H-%M-%S", time.gmtime())
-        name = settings.name or f"{now}-{word_of(settings.model)}-{word_of(settings.dataset)}"
+        parts = [
+            re.sub(r"[^A-Za-z0-9._-]+", "-", name)[-40:].strip("-.") for name in (settings.model, settings.dataset)
+        ]
+        name = settings.name or "-".join([time.strftime("%Y-%m-%dT%H-%M-%S", time.gmtime()), *filter(None, parts)])
         attempt = 1
         while True:
             folder = cls(parent / (name if attempt == 1 else f"{name}-{attempt}"))

@@ -5,13 +5,13 @@ the rows that the model learns from. So the rows are split here.
 """
 
 from collections.abc import Generator
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tui_trainer.catalog.table_file import path_of, targets_of
 from tui_trainer.errors import DataError
 from tui_trainer.run.events import Event, Preparing, Warned
 from tui_trainer.settings import Settings
@@ -35,7 +35,7 @@ def read(settings: Settings, name: str) -> Generator[Event, None, Source]:
     Raises:
         DataError: the file is missing, damaged or no table, or has no such target; the message says which.
     """
-    path = Path(name.partition(":")[2]).expanduser()
+    path = path_of(name)
     reading = read_columns(path)
     while True:
         try:
@@ -88,7 +88,7 @@ def chosen(columns: list[Column], target: str, shown: str) -> list[Column]:
     by_name = {column.name: column for column in columns if column.name}
     listed = [clean(name, 40) for name in by_name]
     there = f"Its columns: {', '.join(listed[:20])}{f' and {len(listed) - 20} more' if len(listed) > 20 else ''}."
-    names = [target] if target in by_name else [name.strip() for name in target.split(",") if name.strip()]
+    names = targets_of(target, by_name)
     if not names:
         raise DataError(f"Which column of {shown} is to be predicted? Name it with --target. {there}")
     for name in names:
