@@ -104,7 +104,7 @@ def show_models(rows: Sequence[dict[str, Any]], images: str = "") -> None:
     texts = {
         "model": [row["name"] for row in rows],
         "title": ["the program's own" if row["source"] == "tui-trainer" else row["title"] for row in rows],
-        "parameters": [f"{row['parameters']:,}" for row in rows],
+        "parameters": [f"{row['parameters']:,}" if row["parameters"] else "" for row in rows],
         "image side": [row["sides"] for row in rows],
         "weights": [size(row["weights_bytes"]) if row["weights_bytes"] else "-" for row in rows],
     }

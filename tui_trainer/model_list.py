@@ -3,7 +3,7 @@
 from fnmatch import fnmatchcase
 from typing import Any
 
-from tui_trainer.catalog import MODELS, ModelFacts, ResNetFacts
+from tui_trainer.catalog import MODELS, own_models
 from tui_trainer.errors import UsageError
 from tui_trainer.text import clean
 from tui_trainer.zoo import ZOO, ZooFacts
@@ -23,18 +23,19 @@ def rows(pattern: str = "", images: str = "") -> list[dict[str, Any]]:
         UsageError: `images` is no shape.
     """
     shape = _shape(images) if images else (3, SIDE, SIDE)
-    own = [_own(name, facts, shape) for name, facts in MODELS.items() if name not in ZOO]
+    own = [_own(name, shape) for name in own_models()]
     found = own + [_torchvisions(facts, shape) for facts in ZOO.values()]
     return [row if images else row | {"wants": ""} for row in found if _matches(row, pattern.lower())]
 
 
-def _own(name: str, facts: ModelFacts | ResNetFacts, shape: tuple[int, int, int]) -> dict[str, Any]:
-    least = 2 ** len(facts.channels) if isinstance(facts, ModelFacts) else 1  # every pooling halves the image
+def _own(name: str, shape: tuple[int, int, int]) -> dict[str, Any]:
+    facts = MODELS.get(name)
+    least = 2 ** len(facts.channels) if facts else 1  # every pooling halves the image
     return {
         "name": name,
-        "title": facts.title,
+        "title": facts.title if facts else "",
         "source": "tui-trainer",
-        "parameters": facts.parameters(shape, CLASSES),
+        "parameters": facts.parameters(shape, CLASSES) if facts else None,
         "sides": f"from {least}",
         "least": least,
         "step": 1,

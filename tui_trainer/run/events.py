@@ -53,7 +53,7 @@ class RunStarted(Event):
     valid_examples: int
     """Examples measured after each epoch: a held-out part of the training split, or the test split."""
     test_examples: int
-    """Examples measured once at the end; 0 when validation already uses the test split."""
+    """Examples measured once at the end; 0 when validation already uses the test split, or there is none."""
     parameters: int
     """Trainable numbers in the model."""
     layers: tuple[tuple[str, str, int], ...]
@@ -62,6 +62,8 @@ class RunStarted(Event):
     """Such as `cuda:0 NVIDIA H200` or `cpu`."""
     data: str
     """Where the data came from, as a phrase."""
+    valid_is_test: bool = True
+    """Where no example is left to test at the end: validation uses the test split."""
     task: str = "classification"
     """What is to be predicted: the name of a task."""
     shape: tuple[int, ...] = (1, 28, 28)

@@ -17,7 +17,7 @@ import tomli_w
 from tui_trainer.errors import FolderError, UsageError
 from tui_trainer.run.disk import write_whole
 from tui_trainer.run.lock import Lock
-from tui_trainer.settings import PROVENANCE, Settings, to_plain
+from tui_trainer.settings import PROVENANCE, Settings, short, to_plain
 from tui_trainer.text import clean, did_you_mean, without_secrets
 
 
@@ -41,7 +41,7 @@ class RunFolder:
         """
         parent = Path(settings.output_dir).expanduser()
         parts = [
-            re.sub(r"[^A-Za-z0-9._-]+", "-", name)[-40:].strip("-.") for name in (settings.model, settings.dataset)
+            re.sub(r"[^A-Za-z0-9._-]+", "-", short(p))[:40].strip("-.") for p in (settings.model, settings.dataset)
         ]
         name = settings.name or "-".join([time.strftime("%Y-%m-%dT%H-%M-%S", time.gmtime()), *filter(None, parts)])
         attempt = 1

@@ -15,14 +15,16 @@ from tui_trainer.run.commands import Inbox, Stop
 from tui_trainer.run.events import BatchTrained, CheckpointSaved, Evaluated, Event, RunEnded, RunStarted, Warned
 from tui_trainer.settings import Settings, is_place
 from tui_trainer.text import clean, fixed
-from tui_trainer.training import checkpoint, devices, models, reading, snapshot
+from tui_trainer.training import balance, checkpoint, devices, models, reading, snapshot
 from tui_trainer.training.batches import Batches, Order, choose_path, make_batches
 from tui_trainer.training.checkpoint import Save, Writer
 from tui_trainer.training.examples import Batch, Data, Examples
 from tui_trainer.training.graph import Graph, why_no_graph
+from tui_trainer.training.layers import layers_of
 from tui_trainer.training.meter import LossMeter, Spikes, Watch
+from tui_trainer.training.mixing import Mixing
 from tui_trainer.training.optim import Schedule, Step, make_optimizer
-from tui_trainer.training.tasks import Task
+from tui_trainer.training.tasks import Task, make_loss
 
 EVALUATION_BATCH = 512
 """Examples measured at once when training batches are smaller: no gradients are kept, so more fit."""
@@ -50,12 +52,26 @@ class Course:
         self.fingerprint = splits.fingerprint()
         self.inbox, self._folder = inbox, folder
         self.writer = Writer()
-        self.loss_function = task.losses[s.loss](s.label_smoothing)
+        self.loss_function = make_loss(s, task)
+        self.code: dict[str, str] = {}
+        """The user's own code by its location: the SHA-256 of the file."""
+        weights = balance.weights_of(s, task, splits, self.outputs)
+        weights = None if weights is None else weights.to(device)
+        self.learned_loss = balance.loss_to_learn(s, task, weights) or self.loss_function
+        """What training makes small: the loss that is measured, or the same with weights for the classes."""
+        self.mixing = Mixing(s, splits, self.outputs, device) if s.mixup or s.cutmix else None
+        """Mixes the examples of each batch, when that is wanted."""
         held = [images for images in (splits.train, splits.valid, splits.test) if images is not None]
         self.data_path = choose_path(s, held, device)
         """How the data reaches the device, and why."""
         shuffle = None if s.overfit_batches else s.seed or 0
-        self.train_order = Order(len(splits.train), s.batch_size, seed=shuffle, limit=s.limit_train_batches)
+        self.train_order = Order(
+            len(splits.train),
+            s.batch_size,
+            seed=shuffle,
+            limit=s.limit_train_batches,
+            classes=balance.classes_to_draw(s, splits),
+        )
         self._train_batches = make_batches(self.data_path, splits, splits.train, self.train_order, device, s)
         self.valid_batches = self._to_measure(splits.valid)
         self.test_batches = None if splits.test is None else self._to_measure(splits.test)
@@ -67,7 +83,7 @@ class Course:
         self.schedule = Schedule(self.optimizer, s, updates, wants_more=self.wants_more)
         self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(s.ema)) if s.ema else None  # type: ignore[no-untyped-call]
         """The moving average of the weights, measured and kept in place of them when it is wanted."""
-        measured, examples = (self.loss_function, self.optimizer, self.schedule, s), self.train_order.examples
+        measured, examples = (self.learned_loss, self.optimizer, self.schedule, s), self.train_order.examples
         self.step = Step(
             model,
             *measured,
@@ -76,6 +92,7 @@ class Course:
             forward=forward,
             average=self.average,
             repeats=models.repeats(s) and not is_place(s.loss),
+            constants=() if weights is None else (weights,),
         )
         self.warnings: list[str] = []
         """What fell back to something slower, still to be told."""
@@ -167,6 +184,11 @@ class Course:
                 return
             self.watch.waited += time.perf_counter() - asked
             yield self.batch + 1, batch
+
+    def learned_from(self, X: Tensor, y: Tensor, batch: int) -> Batch:
+        """Batch number `batch` of the epoch as the step takes it: its targets as the task has them, mixed or not."""
+        y = self.task.targets(y)
+        return (X, y) if self.mixing is None else self.mixing(X, y, self.epoch, batch)
 
     def inputs_of(self, examples: Examples, indices: Tensor) -> Batch:
         """The examples at `indices` as the model sees them when it is measured, and their targets, on the device."""
@@ -274,9 +296,10 @@ class Course:
             valid_examples=len(splits.valid),
             test_examples=len(splits.test) if splits.test else 0,
             parameters=models.count(self.model),
-            layers=models.layers_of(self.model, splits.shape),
+            layers=layers_of(self.model, splits.shape),
             device=devices.describe(self.device),
             data=f"{splits.source}, {self.data_path.why}",
+            valid_is_test=splits.valid_is_test,
             task=self.task.name,
             shape=splits.shape,
             outputs=self.outputs,

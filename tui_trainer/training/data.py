@@ -45,6 +45,7 @@ def load(settings: Settings) -> Generator[Event, None, Data]:
         train=train,
         valid=valid,
         test=held_out,
+        valid_is_test=valid is found.test,
         categories=found.categories,
         columns=found.columns,
         mean=mean,

@@ -169,6 +169,8 @@ class Data:
     valid: Examples
     test: Examples | None
     """None when validation already uses the test split, or there is none."""
+    valid_is_test: bool = False
+    """Validation uses the test split, so no test is left for the end."""
     categories: tuple[int, ...] = ()
     columns: tuple[str, ...] = ()
     mean: tuple[float, ...] = ()

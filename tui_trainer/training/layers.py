@@ -1,11 +1,13 @@
-"""The layers of any model, found by letting one image through it."""
+"""The layers of any model, found by letting one example through it."""
 
 import torch
 from torch import Tensor, nn
 
+from tui_trainer.catalog import Shape
+
 
 @torch.no_grad()
-def layers_of(model: nn.Module, shape: tuple[int, int, int]) -> tuple[tuple[str, str, int], ...]:
+def layers_of(model: nn.Module, shape: Shape) -> tuple[tuple[str, str, int], ...]:
     """The layers in the order they end: torch.nn name, output shape without the batch, parameters of their own.
 
     A layer is a module without parts, or one that has weights beside those of its parts. What a module computes with

@@ -18,9 +18,12 @@ def targets(y: Tensor, classes: int, smoothing: float) -> Tensor:
     return shares * (1 - smoothing) + smoothing / classes
 
 
-def cross_entropy(smoothing: float) -> LossFunction:
-    """Minus the log-probability of the target, nats per example (`torch.nn.CrossEntropyLoss`)."""
-    return lambda outputs, y: F.cross_entropy(outputs, y, label_smoothing=smoothing)
+def cross_entropy(smoothing: float, weights: Tensor | None = None) -> LossFunction:
+    """Minus the log-probability of the target, nats per example (`torch.nn.CrossEntropyLoss`).
+
+    `weights` [C] say how much each class counts: the mean is the weighted one.
+    """
+    return lambda outputs, y: F.cross_entropy(outputs, y, weights, label_smoothing=smoothing)
 
 
 def mse(smoothing: float) -> LossFunction:

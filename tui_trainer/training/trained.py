@@ -201,7 +201,8 @@ def _place(settings: Settings) -> torch.device:
 def _build(settings: Settings, started: RunStarted) -> nn.Module:
     """The model as its run has built it, before any weight is loaded."""
     outputs = started.outputs or len(started.classes)
-    return models.build(settings.model_copy(update={"pretrained": False}), started.shape, outputs, started.categories)
+    settings = settings.model_copy(update={"pretrained": False})  # the checkpoint has its weights
+    return models.build(settings, started.shape, outputs, categories=started.categories, classes=started.classes)
 
 
 def splits(trained: Trained) -> Generator[str, None, Data]:

@@ -5,16 +5,18 @@ The file's name is the setting's word. Each has its `TASK`.
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from tui_trainer import arguments
 from tui_trainer.errors import ModelError
 from tui_trainer.run.events import Score
-from tui_trainer.settings import NAMES, Settings
+from tui_trainer.settings import NAMES, Settings, is_place
 from tui_trainer.text import clean, did_you_mean
+from tui_trainer.training import own, plugins
 from tui_trainer.training.examples import Data
 from tui_trainer.training.losses import LossFunction
 
@@ -48,6 +50,13 @@ class Task:
     """Why data of its kind do not fit all the same, as the rest of a sentence; nothing when they do."""
     targets: Callable[[Tensor], Tensor] = lambda y: y
     """A batch of targets as the losses and the meter take them."""
+    weights: Callable[[Tensor, int], Tensor] | None = None
+    """How much each of K classes or labels counts when they are to count alike, from the training targets and K: [K].
+
+    None where there are no classes.
+    """
+    weighted: Mapping[str, Callable[[float, Tensor], LossFunction]] = field(default_factory=dict)
+    """Those of the losses that can weigh classes, made from the label smoothing and the weights [K]."""
     probabilities: Callable[[Tensor], Tensor] = lambda outputs: outputs
     """What the raw outputs [B, K] mean: probabilities of classes or labels, or the predicted numbers themselves."""
 
@@ -139,3 +148,15 @@ def loss_name(settings: Settings, task: Task) -> str:
     raise ModelError(
         f"loss {settings.loss} does not fit {task.name}: use {', '.join(task.losses)}, or one of your own."
     )
+
+
+def make_loss(settings: Settings, task: Task) -> LossFunction:
+    """The loss of the settings, one of the task's or the user's own.
+
+    Raises:
+        ModelError: the user's own cannot be made.
+    """
+    if not is_place(settings.loss):
+        return task.losses[settings.loss](settings.label_smoothing)
+    typed = arguments.arguments(settings.loss_arg, "--loss-arg")
+    return own.make_loss(plugins.load(settings.loss, "loss"), {"settings": settings}, typed)

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from tui_trainer.run.events import ACCURACY
+from tui_trainer.training.balance import of_classes
 from tui_trainer.training.examples import Data
-from tui_trainer.training.losses import LOSSES
+from tui_trainer.training.losses import LOSSES, cross_entropy
 from tui_trainer.training.tasks import Task
 
 
@@ -38,5 +39,7 @@ TASK = Task(
     scores=(ACCURACY,),
     outputs=lambda data: len(data.classes),
     meter=Confusion,
+    weights=of_classes,
+    weighted={"cross_entropy": cross_entropy},
     probabilities=lambda outputs: outputs.softmax(1),
 )
