@@ -16,6 +16,7 @@ from tui_trainer.run.events import BatchTrained, CheckpointSaved, Evaluated, Eve
 from tui_trainer.settings import Settings, is_place
 from tui_trainer.text import clean, fixed
 from tui_trainer.training import balance, checkpoint, devices, models, reading, snapshot
+from tui_trainer.training.augment import make_own
 from tui_trainer.training.batches import Batches, Order, choose_path, make_batches
 from tui_trainer.training.checkpoint import Save, Writer
 from tui_trainer.training.examples import Batch, Data, Examples
@@ -72,7 +73,10 @@ class Course:
             limit=s.limit_train_batches,
             classes=balance.classes_to_draw(s, splits),
         )
-        self._train_batches = make_batches(self.data_path, splits, splits.train, self.train_order, device, s)
+        own_augment = make_own(s)
+        self._train_batches = make_batches(
+            self.data_path, splits, splits.train, self.train_order, device, s, own_augment
+        )
         self.valid_batches = self._to_measure(splits.valid)
         self.test_batches = None if splits.test is None else self._to_measure(splits.test)
         self.batches = len(self.train_order)
@@ -91,7 +95,7 @@ class Course:
             device,
             forward=forward,
             average=self.average,
-            repeats=models.repeats(s) and not is_place(s.loss),
+            repeats=models.repeats(s) and not is_place(s.loss) and own_augment is None,
             constants=() if weights is None else (weights,),
         )
         self.warnings: list[str] = []
