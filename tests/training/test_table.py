@@ -20,7 +20,7 @@ from tui_trainer.catalog.table_file import describe_table
 from tui_trainer.errors import DataError
 from tui_trainer.run.commands import Inbox
 from tui_trainer.run.events import Evaluated, Event, Preparing, RunEnded, RunStarted, Warned
-from tui_trainer.settings import Settings
+from tui_trainer.settings import Settings, is_place
 from tui_trainer.text import clean
 from tui_trainer.training import columns, data
 from tui_trainer.training.columns import Column, read_columns
@@ -200,6 +200,11 @@ def test_without_a_target_its_columns_are_named_and_no_escape_code_gets_through(
     message = refused(path, "")
     assert "Name it with --target. Its columns: rooms, area, town, garden, price, \\x1b[31mred." in message
     assert "\x1b" not in message
+
+
+@pytest.mark.parametrize("name", ["table:houses.csv", "table:a/houses.csv", "table:~/houses", "folder:pets"])
+def test_a_table_is_not_taken_for_code_of_the_users_own(name: str) -> None:
+    assert not is_place(name) and Settings(dataset=name).dataset == name
 
 
 # --- what columns become -------------------------------------------------------------------------------------------
