@@ -8,6 +8,7 @@ from pathlib import Path
 from tui_trainer.catalog import DATASETS, MINI_FOLDER, DatasetFacts, Shape, find_files
 from tui_trainer.catalog.fake import figures_of
 from tui_trainer.catalog.image_folder import Split, images_in, layout_of
+from tui_trainer.catalog.table_file import describe_table, path_of
 from tui_trainer.errors import SettingsError
 from tui_trainer.settings import Settings
 from tui_trainer.text import clean, size
@@ -46,7 +47,7 @@ def describe(settings: Settings) -> DataOutlook:
     except (OSError, ValueError) as error:  # a path with a NUL, a disk that does not answer
         return DataOutlook(f"{clean(name, 60)}: {clean(getattr(error, 'strerror', None) or error, 100)}")
     if name.startswith("table:"):
-        return DataOutlook(f"{clean(name, 60)}: its rows are counted when it is read")
+        return DataOutlook(*describe_table(path_of(name), settings.target))
     return DataOutlook(f"{clean(name, 60)}, your own: known when it is loaded")
 
 

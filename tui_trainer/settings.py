@@ -120,7 +120,7 @@ NAMES: dict[str, Callable[[], tuple[str, ...]]] = {
 OWN = ("dataset", "model", "loss", "optimizer", "augment")
 """The settings that can also name code of the user's own."""
 
-_PLACE = re.compile(r"([^\0]+\.py|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*):[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+_PLACE = re.compile(r"(?!folder:|table:)([^\0]+\.py|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*):[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
 def is_place(value: str) -> bool:
@@ -235,7 +235,8 @@ class Settings(BaseModel):
         "",
         "data",
         "Target",
-        "Column of a table that is to be predicted; several, with commas between them, are one label each.",
+        "Column of a table that is to be predicted: texts and few whole numbers are classes. Several, with commas "
+        "between them, are labels where they hold 0 and 1, and numbers otherwise.",
         max_length=4000,
         fixed="the run has learned to predict it",
     )
@@ -298,7 +299,8 @@ class Settings(BaseModel):
         "data",
         "Normalise",
         "Inputs less their mean, in standard deviations, channel by channel: of ImageNet, or of the training data. "
-        "auto is imagenet for a pretrained model, data for tables, and none else.",
+        "auto is imagenet for a pretrained model, data for tables, and none else. Unless it is none, numbers to be "
+        "predicted are standardised too.",
         fixed="the model has learned from inputs like these",
     )
     augment: Annotated[str, _part("augment")] = _setting(

@@ -57,6 +57,7 @@ class Case:
     more: dict[str, Any] = field(default_factory=dict)
     standardised: bool = False
     of_class: bool = False
+    weighted: bool = False
 
 
 SIGMOID: dict[str, Loss] = {
@@ -83,7 +84,24 @@ CASES = {
         SMOOTHED,
         of_class=True,
     ),
+    "binary, weighted": Case(
+        "binary",
+        "worn",
+        yes_no,
+        {"bce": nn.BCEWithLogitsLoss()},
+        {"class_weights": "balanced"},
+        of_class=True,
+        weighted=True,
+    ),
     "multilabel": Case("multilabel", "shoe,upper,bright", numbers, SIGMOID),
+    "multilabel, weighted": Case(
+        "multilabel",
+        "shoe,upper,bright",
+        numbers,
+        {"bce": nn.BCEWithLogitsLoss()},
+        {"class_weights": "balanced"},
+        weighted=True,
+    ),
     "regression": Case("regression", "lower", numbers, PLAIN, standardised=True),
     "regression of two": Case("regression", "lower,ink", numbers, {"mse": nn.MSELoss()}, standardised=True),
     "regression as it is": Case("regression", "ink", numbers, {"l1": nn.L1Loss()}, {"normalize": "none"}),
@@ -120,11 +138,12 @@ def plain_run(case: Case, path: Path, loss_fn: Loss, seed: int = 0) -> tuple[lis
     network = nn.Sequential(*layers)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     train_X, train_y = X[~held_out], y[~held_out]
+    learned = nn.BCEWithLogitsLoss(pos_weight=1 / train_y.mean(0) - 1) if case.weighted else loss_fn
     order, losses, measured = Order(len(train_y), 32, seed=seed, limit=BATCHES), [], []
     for epoch in (1, 2):
         order.epoch = epoch
         for indices in order:
-            loss = loss_fn(network(train_X[indices]), train_y[indices])
+            loss = learned(network(train_X[indices]), train_y[indices])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -416,7 +435,7 @@ def test_the_loss_that_was_used_is_in_run_toml(tiny: Settings, tmp_path: Path) -
     run = LocalRun(settings_of(tiny, case, path, dry_run=True))
     events = list(run.events())
     assert only(RunEnded, events)[0].reason == "finished"
-    assert run.folder is not None and run.folder.path.name.endswith("-mlp-table")
+    assert run.folder is not None and "-mlp-" in run.folder.path.name
     assert read_toml(run.folder.manifest).values["loss"] == "kl_div"
 
 

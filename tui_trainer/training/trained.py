@@ -112,11 +112,12 @@ class Trained:
         scale = normal(self.started.mean, self.started.std, self.shape, X.device)
         return X if scale is None else (X - scale[0]) / scale[1]
 
-    def preprocessing(self) -> dict[str, Any]:
-        """How an example becomes an input: plain values that JSON can hold."""
-        normalize = {"mean": self.started.mean, "std": self.started.std} if self.started.mean else "none"
+    def preprocessing(self, found: Data) -> dict[str, Any]:
+        """How an image or a row of a table becomes an input: plain values that JSON can hold. `found` is the data."""
+        normalised = {"mean": self.started.mean, "std": self.started.std} if self.started.mean else "none"
         if len(self.shape) != 3:
-            return {"layout": "N, then the input's shape", "dtype": "float32", "normalize": normalize}
+            columns = {"columns": found.recipe} if found.recipe else {}
+            return {"layout": "N, columns", "dtype": "float32", **columns, "normalize": normalised}
         return {
             "layout": "NCHW",
             "dtype": "float32",
@@ -124,7 +125,7 @@ class Trained:
             "value_range": [0, 1],
             "resize": list(self.image_size),
             "pad": self.settings.pad,
-            "normalize": normalize,
+            "normalize": normalised,
         }
 
 

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tui_trainer.run.events import ACCURACY, Score
+from tui_trainer.training.balance import of_labels
 from tui_trainer.training.examples import Data
 from tui_trainer.training.losses import LossFunction
 from tui_trainer.training.tasks import Task
@@ -18,9 +19,12 @@ def smoothed(y: Tensor, smoothing: float) -> Tensor:
     return y * (1 - smoothing) + smoothing / 2 if smoothing else y
 
 
-def bce(smoothing: float) -> LossFunction:
-    """Minus the log-probability of the answers, nats each, a mean over all (`torch.nn.BCEWithLogitsLoss`)."""
-    return lambda outputs, y: F.binary_cross_entropy_with_logits(outputs, smoothed(y, smoothing))
+def bce(smoothing: float, weights: Tensor | None = None) -> LossFunction:
+    """Minus the log-probability of the answers, nats each, a mean over all (`torch.nn.BCEWithLogitsLoss`).
+
+    `weights` [K] say how much a yes counts.
+    """
+    return lambda outputs, y: F.binary_cross_entropy_with_logits(outputs, smoothed(y, smoothing), pos_weight=weights)
 
 
 def mse(smoothing: float) -> LossFunction:
@@ -100,5 +104,9 @@ TASK = Task(
     meter=Answers,
     misfit=_misfit,
     targets=lambda y: y[:, None].float(),
+    weights=of_labels,
+    weighted={"bce": bce},
     probabilities=lambda outputs: torch.cat([(-outputs).sigmoid(), outputs.sigmoid()], 1),
+    said=lambda outputs: (outputs[:, 0] > 0).long(),
+    meaning="one raw output; sigmoid gives the probability of the second class",
 )

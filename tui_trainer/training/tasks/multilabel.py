@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from tui_trainer.run.events import ACCURACY, Score
+from tui_trainer.training.balance import of_labels
 from tui_trainer.training.examples import Data
 from tui_trainer.training.tasks import Task
-from tui_trainer.training.tasks.binary import YES_OR_NO, share
+from tui_trainer.training.tasks.binary import YES_OR_NO, bce, share
 
 
 class Labels:
@@ -56,7 +57,10 @@ TASK = Task(
     scores=(Score("f1"), Score("f1_micro"), ACCURACY, Score("exact_match")),
     outputs=lambda data: len(data.classes),
     meter=Labels,
+    weights=of_labels,
+    weighted={"bce": bce},
     probabilities=lambda outputs: outputs.sigmoid(),
+    meaning="one raw output a label; sigmoid gives its probability",
 )
 """`f1` is the mean of the labels' own, `f1_micro` that of all answers together. `accuracy` is the share of all answers,
 an answer for each label of each example, that are right; `exact_match` that of examples with no wrong answer."""
