@@ -467,6 +467,25 @@ class Settings(BaseModel):
         ge=0,
         le=1e3,
     )
+    layer_decay: float = _setting(
+        1.0,
+        "optimisation",
+        "Layer decay",
+        "Each layer learns at this share of the rate of the layer behind it; 0.75 is usual to fine-tune a pretrained "
+        "transformer. The rate that is shown is that of the last layer. 1 is off.",
+        gt=0,
+        le=1,
+        fixed="what the optimizer has kept is ordered by layers",
+    )
+    freeze_epochs: int = _setting(
+        0,
+        "optimisation",
+        "Freeze",
+        "Epochs at the beginning in which only the last layer learns, all others rest; as many as epochs, or more, for "
+        "the whole run. 0 is off.",
+        ge=0,
+        le=1_000_000,
+    )
     clip_grad: float = _setting(
         0.0,
         "optimisation",
@@ -774,6 +793,9 @@ def contradictions(settings: Settings) -> list[tuple[tuple[str, ...], str]]:
     if s.nesterov and not (s.optimizer == "sgd" and s.momentum > 0):
         sentence = "nesterov: needs optimizer sgd and a momentum above 0"
         found.append((("nesterov", "optimizer", "momentum"), sentence))
+    if s.layer_decay < 1 and is_place(s.optimizer):
+        sentence = "layer_decay: an optimizer of your own gets all parameters alike; set layer_decay to 1"
+        found.append((("layer_decay", "optimizer"), sentence))
     if s.warmup_epochs > 0 and s.scheduler == "onecycle":
         sentence = "warmup_epochs: scheduler onecycle warms up by itself; set warmup_epochs to 0"
         found.append((("warmup_epochs", "scheduler"), sentence))

@@ -4,6 +4,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ from tui_trainer.training import balance, checkpoint, devices, models, reading, 
 from tui_trainer.training.batches import Batches, Order, choose_path, make_batches
 from tui_trainer.training.checkpoint import Save, Writer
 from tui_trainer.training.examples import Batch, Data, Examples
+from tui_trainer.training.finetune import Freezing
 from tui_trainer.training.graph import Graph, why_no_graph
 from tui_trainer.training.meter import LossMeter, Spikes, Watch
 from tui_trainer.training.mixing import Mixing
@@ -91,8 +93,9 @@ class Course:
             repeats=models.repeats(s) and not is_place(s.loss),
             constants=() if weights is None else (weights,),
         )
+        self._freezing = Freezing(model, s) if s.freeze_epochs else None
         self.warnings: list[str] = []
-        """What fell back to something slower, still to be told."""
+        """What fell back to something slower, and what else is still to be told."""
         if records:
             self.step.graph = Graph(self.step.learn, list(model.parameters()), self._warn_no_graph)
         elif s.cuda_graph == "on" or (s.cuda_graph == "auto" and device.type == "cuda"):
@@ -164,6 +167,19 @@ class Course:
         self.done = self.ends_epoch = False
         self.meter.epoch_loss, self.meter.epoch_examples = 0.0, 0
         self.watch.begin_epoch()
+        self.freeze()
+
+    def freeze(self) -> None:
+        """Let rest the layers that do not learn in this epoch."""
+        if self._freezing is not None and (news := self._freezing.set(self.epoch)):
+            self.step.renew()
+            self.warnings.append(news)
+
+    def learning_mode(self) -> None:
+        """Set the model to training, but for what rests."""
+        self.model.train()
+        if self._freezing is not None:
+            self._freezing.rest()
 
     def train_batches(self) -> Iterator[tuple[int, Batch]]:
         """The batches that are left of the epoch, with their numbers from 1, X and y on the device.
@@ -286,14 +302,16 @@ class Course:
 
     def started(self) -> RunStarted:
         splits = self.splits
+        with self._freezing.lifted() if self._freezing else nullcontext():
+            parameters, layers = models.count(self.model), models.layers_of(self.model, splits.shape)
         return RunStarted(
             settings=self.settings.model_dump(),
             classes=splits.classes,
             train_examples=len(splits.train),
             valid_examples=len(splits.valid),
             test_examples=len(splits.test) if splits.test else 0,
-            parameters=models.count(self.model),
-            layers=models.layers_of(self.model, splits.shape),
+            parameters=parameters,
+            layers=layers,
             device=devices.describe(self.device),
             data=f"{splits.source}, {self.data_path.why}",
             task=self.task.name,

@@ -57,7 +57,7 @@ class Parked(Exception):
 
 def train(course: Course) -> Iterator[Happening]:
     """One epoch, or what is left of it. X is [N, C, H, W] float32 on `course.device`, y is [N] int64 class indices."""
-    course.model.train()
+    course.learning_mode()
     for batch, (X, y) in course.train_batches():
         if not len(X):  # it is still waited for
             yield Preparing(what=course.waiting())
@@ -272,7 +272,7 @@ def obey(course: Course, *, waits: bool = True) -> Iterator[Happening]:
                 course.watch.leave_out_stop()
             case commands.Evaluate() if not course.measuring:
                 yield from evaluate(course, "valid")
-                course.model.train()
+                course.learning_mode()
             case commands.EndEpoch() if not course.measuring and course.batch < course.batches:
                 course.ends_epoch = True
                 where = f"after batch {course.batch:,} of {course.batches:,}"
