@@ -241,6 +241,10 @@ class Step:
         self.resume(None)
         if self.tape is not None:
             self.tape = self._blank_tape()
+        if isinstance(self._optimizer, torch.optim.SGD) and self._settings.momentum:
+            for parameter in self._parameters:
+                if parameter.requires_grad:  # its one kernel wants a momentum of all or none; the first adds to 0
+                    self._optimizer.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
 
     def __call__(self, X: Tensor, y: Tensor, batch: int) -> float | Tensor:
         """The loss of batch number `batch` (from 1) of an epoch; weights are updated when a group is whole.
