@@ -7,6 +7,7 @@ import difflib
 import re
 import shlex
 from collections.abc import Callable
+from pathlib import PurePath
 from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit, urlunsplit
 
@@ -23,9 +24,10 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
-from tui_trainer.catalog import DATASETS, MODELS, names_in
+from tui_trainer.catalog import DATASETS, names_in, own_models
 from tui_trainer.errors import SettingsError
 from tui_trainer.text import clean, did_you_mean
+from tui_trainer.zoo import ZOO
 
 GROUPS = ("data", "model", "optimisation", "schedule", "run")
 ENV_PREFIX = "TUI_TRAINER_"
@@ -104,7 +106,7 @@ def _without_password(address: str) -> str:
 
 NAMES: dict[str, Callable[[], tuple[str, ...]]] = {
     "dataset": lambda: tuple(DATASETS),
-    "model": lambda: tuple(MODELS),
+    "model": lambda: (*own_models(), *ZOO),
     "task": lambda: ("auto", *names_in("training/tasks")),
     "loss": lambda: ("cross_entropy", "mse", "bce", "l1", "kl_div", "huber"),
     "optimizer": lambda: ("sgd", "adagrad", "rmsprop", "adam", "adamw"),
@@ -124,6 +126,13 @@ _PLACE = re.compile(r"([^\0]+\.py|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*):[A-Za-z_]\w*(\.
 def is_place(value: str) -> bool:
     """True for code of the user's own: `path/file.py:Name` or `package.module:Name`."""
     return _PLACE.fullmatch(value) is not None
+
+
+def short(value: str) -> str:
+    """The name of a part for people, without the way to it: `Net`, `pets`, `houses`."""
+    if value.startswith(("folder:", "table:")):
+        return PurePath(value.partition(":")[2]).stem or value
+    return value.rpartition(":")[2] if is_place(value) else value
 
 
 def _part(setting: str) -> AfterValidator:
@@ -210,7 +219,7 @@ class Settings(BaseModel):
         "",
         "data",
         "Data arguments",
-        "Arguments of a data set of your own, as name=value words.",
+        "Arguments of the data set, as name=value words: partition=2 for dtd, or those of your own.",
         fixed="the run has learned from these data",
     )
     target: str = _setting(
@@ -248,6 +257,13 @@ class Settings(BaseModel):
         ge=0,
         le=0.9,
         fixed="examples that were held out would be learned from",
+    )
+    skip_broken: bool = _setting(
+        False,
+        "data",
+        "Skip broken",
+        "Go on without image files that cannot be read, and name them; else they end the run before its first step.",
+        fixed="the run has learned from these images",
     )
     image_size: int = _setting(
         0,
@@ -820,6 +836,10 @@ def contradictions(settings: Settings) -> list[tuple[tuple[str, ...], str]]:
     if s.cuda_graph == "on" and s.grad_accum_steps > 1:
         sentence = "cuda_graph: a graph is one whole step; set grad_accum_steps to 1, or cuda_graph to auto"
         found.append((("cuda_graph", "grad_accum_steps"), sentence))
+    if s.loss_arg and not is_place(s.loss):
+        found.append((("loss_arg", "loss"), f"loss_arg: {s.loss} takes no arguments; leave it empty"))
+    if s.pretrained and s.model not in ZOO:
+        found.append((("pretrained", "model"), f"pretrained: there are no such weights for {clean(s.model, 60)}"))
     if s.after is not None and s.after == s.name:
         found.append((("after", "name"), "after: a run cannot wait for itself; name another run"))
     return found

@@ -91,7 +91,14 @@ def parsed(words: list[str]) -> dict[str, Any]:
 def companions(name: str) -> dict[str, Any]:
     """What else must be set so that `other(name)` contradicts nothing."""
     sgd = {"optimizer": "sgd"}
-    return {"nesterov": sgd | {"momentum": 0.9}, "momentum": sgd, "min_lr": {"lr": 0.5}}.get(name, {})
+    wanted = {
+        "nesterov": sgd | {"momentum": 0.9},
+        "momentum": sgd,
+        "min_lr": {"lr": 0.5},
+        "pretrained": {"model": "resnet18"},
+        "loss_arg": {"loss": "losses.py:focal"},
+    }
+    return wanted.get(name, {})
 
 
 every_setting = pytest.mark.parametrize("name", FIELDS)
@@ -148,7 +155,7 @@ def test_every_group_has_settings_and_ten_or_so_are_open_from_the_start() -> Non
 
 @pytest.mark.parametrize("name", [n for n in FIELDS if is_switch(n)])
 def test_a_switch_has_a_flag_that_turns_it_off_again(name: str, own_folder: Path) -> None:
-    (own_folder / cli.CONFIG_NAME).write_text(f'optimizer = "sgd"\nmomentum = 0.9\n{name} = true\n')
+    (own_folder / cli.CONFIG_NAME).write_text(f'model = "resnet18"\noptimizer = "sgd"\nmomentum = 0.9\n{name} = true\n')
     assert getattr(cli.gather({}).settings, name) is True
     assert getattr(cli.gather(parsed(["--no-" + flag(name)[2:]])).settings, name) is False
 

@@ -11,6 +11,7 @@ from tui_trainer.run.events import BatchTrained, CheckpointSaved, Evaluated, Run
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.glance import Glance, newest, whole
 from tui_trainer.run.state import ENDINGS, RunState
+from tui_trainer.settings import short
 from tui_trainer.sources import read_toml
 from tui_trainer.text import clean
 
@@ -182,8 +183,8 @@ def _look(folder: RunFolder, journal: Glance, held: bool, known: _Known | None) 
         state=clean(state, 20),
         started=first.at if first and 0 < first.at < 1e11 else _made(folder),
         last=last.at if last and 0 < last.at < 1e11 else os.fstat(journal.fd).st_mtime,
-        model=clean(settings.get("model", ""), 60),
-        dataset=clean(settings.get("dataset", ""), 60),
+        model=clean(short(str(settings.get("model", ""))), 60),
+        dataset=clean(short(str(settings.get("dataset", ""))), 60),
         optimizer=clean(settings.get("optimizer", ""), 60),
         lr=_number(settings.get("lr")),
         epoch=batch[0].epoch if batch else 0,

@@ -260,7 +260,7 @@ class LocalRun:
         )
 
     def _write_manifest(self, folder: RunFolder, started: RunStarted, made_by: dict[str, object]) -> None:
-        used = self.settings.model_copy(update={"dataset": started.settings["dataset"]})
+        used = self.settings.model_copy(update={name: started.settings[name] for name in ("dataset", "loss")})
         with contextlib.suppress(OSError):  # a full disk is no reason to stop; checkpoints will say so
             folder.write_manifest(used, made_by | {"device": started.device, "data": started.data})
 

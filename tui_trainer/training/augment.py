@@ -17,6 +17,7 @@ from tui_trainer import arguments
 from tui_trainer.errors import ModelError
 from tui_trainer.settings import Settings, is_place
 from tui_trainer.text import clean
+from tui_trainer.training import own, plugins
 from tui_trainer.training.examples import Examples
 
 RECIPES = 128
@@ -156,6 +157,18 @@ def make(settings: Settings, examples: Examples, device: torch.device) -> Augmen
         raise ModelError(f"augment {kind} cannot change images {found}: it takes bytes of 1 or 3. Use flip_crop.")
     arguments.run(lambda: try_out(policy, image), kind, None)
     return Recipes(policy, len(examples), seed)
+
+
+def make_own(settings: Settings) -> own.Change | None:
+    """The user's own random changes of a batch; None when the settings name none.
+
+    Raises:
+        ModelError: his code fails.
+    """
+    if not is_place(settings.augment):
+        return None
+    typed = arguments.arguments(settings.augment_arg, "--augment-arg")
+    return own.make_augment(plugins.load(settings.augment, "augment"), {"settings": settings}, typed)
 
 
 def policy_of(kind: str, typed: dict[str, object]) -> Policy | None:

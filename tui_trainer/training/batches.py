@@ -351,6 +351,9 @@ class Loader(Batches):
                 f"{kept}\nTry fewer --workers, or --data-path resident."
             )
         lines = [line for line in str(error).split("\n") if line.strip()]
+        if isinstance(error, DataError):  # a sentence already; a worker's comes with its traceback before it
+            sentence = lines[-1].removeprefix(f"{DataError.__module__}.{DataError.__qualname__}: ")
+            return DataError(f"Batch {number:,} could not be fetched. {sentence} {kept}")
         text = clean(lines[-1] if lines else "", 200)  # of a worker's error the traceback comes first
         return DataError(f"Batch {number:,} could not be fetched: {type(error).__name__}: {text}. {kept}")
 

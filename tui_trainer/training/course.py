@@ -17,15 +17,17 @@ from tui_trainer.run.events import BatchTrained, CheckpointSaved, Evaluated, Eve
 from tui_trainer.settings import Settings, is_place
 from tui_trainer.text import clean, fixed
 from tui_trainer.training import balance, checkpoint, devices, models, reading, snapshot
+from tui_trainer.training.augment import make_own
 from tui_trainer.training.batches import Batches, Order, choose_path, make_batches
 from tui_trainer.training.checkpoint import Save, Writer
 from tui_trainer.training.examples import Batch, Data, Examples
 from tui_trainer.training.finetune import Freezing
 from tui_trainer.training.graph import Graph, why_no_graph
+from tui_trainer.training.layers import layers_of
 from tui_trainer.training.meter import LossMeter, Spikes, Watch
 from tui_trainer.training.mixing import Mixing
 from tui_trainer.training.optim import Schedule, Step, make_optimizer
-from tui_trainer.training.tasks import Task
+from tui_trainer.training.tasks import Task, make_loss
 
 EVALUATION_BATCH = 512
 """Examples measured at once when training batches are smaller: no gradients are kept, so more fit."""
@@ -53,7 +55,9 @@ class Course:
         self.fingerprint = splits.fingerprint()
         self.inbox, self._folder = inbox, folder
         self.writer = Writer()
-        self.loss_function = task.losses[s.loss](s.label_smoothing)
+        self.loss_function = make_loss(s, task)
+        self.code: dict[str, str] = {}
+        """The user's own code by its location: the SHA-256 of the file."""
         weights = balance.weights_of(s, task, splits, self.outputs)
         weights = None if weights is None else weights.to(device)
         self.learned_loss = balance.loss_to_learn(s, task, weights) or self.loss_function
@@ -71,7 +75,10 @@ class Course:
             limit=s.limit_train_batches,
             classes=balance.classes_to_draw(s, splits),
         )
-        self._train_batches = make_batches(self.data_path, splits, splits.train, self.train_order, device, s)
+        own_augment = make_own(s)
+        self._train_batches = make_batches(
+            self.data_path, splits, splits.train, self.train_order, device, s, own_augment
+        )
         self.valid_batches = self._to_measure(splits.valid)
         self.test_batches = None if splits.test is None else self._to_measure(splits.test)
         self.batches = len(self.train_order)
@@ -90,7 +97,7 @@ class Course:
             device,
             forward=forward,
             average=self.average,
-            repeats=models.repeats(s) and not is_place(s.loss),
+            repeats=models.repeats(s) and not is_place(s.loss) and own_augment is None,
             constants=() if weights is None else (weights,),
         )
         self._freezing = Freezing(model, s) if s.freeze_epochs else None
@@ -303,7 +310,7 @@ class Course:
     def started(self) -> RunStarted:
         splits = self.splits
         with self._freezing.lifted() if self._freezing else nullcontext():
-            parameters, layers = models.count(self.model), models.layers_of(self.model, splits.shape)
+            parameters, layers = models.count(self.model), layers_of(self.model, splits.shape)
         return RunStarted(
             settings=self.settings.model_dump(),
             classes=splits.classes,
@@ -314,12 +321,15 @@ class Course:
             layers=layers,
             device=devices.describe(self.device),
             data=f"{splits.source}, {self.data_path.why}",
+            valid_is_test=splits.valid_is_test,
             task=self.task.name,
             shape=splits.shape,
             outputs=self.outputs,
             categories=splits.categories,
             mean=splits.mean,
             std=splits.std,
+            target_mean=splits.target_mean,
+            target_std=splits.target_std,
             scores=self.task.scores,
             resumed_from=self.resumed_from,
             epoch=self.epoch,

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from tui_trainer import own_code
 from tui_trainer.errors import DeviceError, DivergedError, FolderError, ModelError, TrainerError
 from tui_trainer.run import commands
 from tui_trainer.run.commands import Inbox
@@ -28,7 +29,7 @@ from tui_trainer.run.events import (
 from tui_trainer.run.resume import Resume
 from tui_trainer.settings import Settings
 from tui_trainer.text import clean
-from tui_trainer.training import checkpoint, data, devices, examples, models, reading, resuming, tasks
+from tui_trainer.training import checkpoint, data, devices, examples, models, plugins, reading, resuming, tasks, weights
 from tui_trainer.training.checkpoint import Happening, in_order
 from tui_trainer.training.course import Course
 from tui_trainer.training.park import Kept
@@ -96,7 +97,7 @@ def evaluate(
     batches = course.test_batches if split == "test" else course.valid_batches
     assert batches is not None
     loss_sum = torch.zeros((), device=course.device)
-    meter = course.task.meter(course.outputs, course.device)
+    meter = course.task.meter(course.splits, course.device)
     examples = 0
     course.measuring = True
     model.eval()
@@ -363,6 +364,10 @@ def prepare(
     yield Preparing(what="device")
     device = devices.pick(settings.device)
     devices.tune(settings)
+    code = own_code.places(settings)
+    for kind, found in code.items():  # before the seed: what they draw when they are imported must not matter
+        yield Preparing(what=f"{kind} {clean(found.attribute, 60)}")
+        plugins.load(found, kind)  # type: ignore[arg-type]
     seed_everything(settings.seed or 0)
     yield Preparing(what="data")
     loading = data.load(settings)
@@ -374,14 +379,20 @@ def prepare(
             break
         if inbox.stop is not None:
             raise Stopped(inbox.stop)
-    used: dict[str, object] = {"dataset": splits.name}
+    used: dict[str, object] = {"dataset": splits.name}  # not the one asked for when that could not be had
     if settings.dry_run:
         used |= {"epochs": 1, "limit_train_batches": 1, "warmup_epochs": 0.0}
     task = tasks.find(settings, splits)
     used["loss"] = tasks.loss_name(settings, task)
     settings = settings.model_copy(update=used)
     yield Preparing(what="model")
-    model = models.build(settings, splits.shape, task.outputs(splits), splits.categories).to(device)
+    if resume is None and settings.pretrained:
+        yield from weights.fetch(settings.model)
+    built = (
+        settings if resume is None else settings.model_copy(update={"pretrained": False})
+    )  # it has weights of its own
+    outputs = task.outputs(splits)
+    model = models.build(built, splits.shape, outputs, categories=splits.categories, classes=splits.classes).to(device)
     if settings.channels_last:
         model = model.to(memory_format=torch.channels_last)
     forward = None
@@ -395,6 +406,7 @@ def prepare(
                 text=f"the model is not compiled ({type(error).__name__}: {reason}); its layers run one by one"
             )
     course = Course(settings, splits, task, model, device, inbox, folder, forward)
+    course.code = {found.location: found.sha256 for found in code.values()}
     try_out(course)
     if resume is None or saved is None:
         course.begin_epoch(1)

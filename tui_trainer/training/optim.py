@@ -5,6 +5,7 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,10 +13,11 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel
 
+from tui_trainer import arguments
 from tui_trainer.errors import DivergedError
 from tui_trainer.schedule import lr_factor
-from tui_trainer.settings import Settings
-from tui_trainer.training import finetune
+from tui_trainer.settings import Settings, is_place
+from tui_trainer.training import finetune, own, plugins
 from tui_trainer.training.graph import Graph
 from tui_trainer.training.losses import LossFunction
 from tui_trainer.training.tape import Calls, Tape
@@ -38,6 +40,10 @@ def make_optimizer(model: nn.Module, settings: Settings, *, graph: bool = False)
     For a step that is recorded as a `graph` the learning rate is a tensor, which the recording reads anew each time.
     """
     s, parameters = settings, [p for p in model.parameters() if p.requires_grad]
+    typed = arguments.arguments(s.optimizer_arg, "--optimizer-arg")
+    if is_place(s.optimizer):
+        given = {"lr": s.lr, "weight_decay": s.weight_decay, "momentum": s.momentum, "settings": s}
+        return own.make_optimizer(plugins.load(s.optimizer, "optimizer"), model, given, typed)
     options: dict[str, Any] = {"lr": s.lr, "weight_decay": s.weight_decay}
     learns: list[Any] = finetune.groups(model, s) if s.layer_decay < 1 else parameters
     if graph:
@@ -53,6 +59,10 @@ def make_optimizer(model: nn.Module, settings: Settings, *, graph: bool = False)
     kind = OPTIMIZERS[s.optimizer]
     if not s.compile:
         without_compiler()
+    if typed:
+        call = partial(arguments.call, kind, typed=typed, shown=s.optimizer, flag="--optimizer-arg", first=[learns])
+        made: torch.optim.Optimizer = call(given=options)
+        return made
     try:
         return kind(learns, fused=True, **options)
     except (TypeError, RuntimeError):  # RMSprop has no such kernel, and Adagrad not on every device
@@ -219,7 +229,7 @@ class Step:
             self.autocast = torch.autocast(device.type, SIXTEEN_BITS[s.amp])
         self.scaler = torch.amp.GradScaler(device.type) if s.amp == "fp16" else None
         # The profiler's hooks and a switch for differentiable optimizers cost as much as the update of a small model.
-        self._update = inspect.unwrap(type(optimizer).step)
+        self._update = type(optimizer).step if is_place(s.optimizer) else inspect.unwrap(type(optimizer).step)
         self._bad: Tensor | None = None
         """On the device: 1 since a loss was not finite, else 0. None when each loss is looked at."""
         if looks_later(device) and optimizer.defaults.get("fused") and self.scaler is None:

@@ -74,6 +74,7 @@ def take(course: "Course", result: Evaluated | None) -> Checkpoint:
             "numpy": [str(numpy_name), np.asarray(numpy_keys).tolist(), *numpy_rest],
         },
         "data": course.fingerprint,
+        "code": course.code,
         "environment": environment(course.device),
         "settings": json.dumps(course.settings.model_dump()),
     }

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from tui_trainer.run.events import ACCURACY
 from tui_trainer.training.balance import of_classes
+from tui_trainer.training.examples import Data
 from tui_trainer.training.losses import LOSSES, cross_entropy
 from tui_trainer.training.tasks import Task
 
@@ -14,8 +15,8 @@ from tui_trainer.training.tasks import Task
 class Confusion:
     """Counts of [true][predicted], kept on the device."""
 
-    def __init__(self, classes: int, device: torch.device) -> None:
-        self._classes = classes
+    def __init__(self, data: Data, device: torch.device) -> None:
+        classes = self._classes = len(data.classes)
         self._counts = torch.zeros(classes * classes, dtype=torch.int64, device=device)
 
     def add(self, outputs: Tensor, y: Tensor) -> None:
