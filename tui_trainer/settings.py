@@ -58,6 +58,11 @@ def _duration(value: object) -> object:
     return value
 
 
+def _auto(value: object) -> object:
+    """0, which leaves the choice to the program, from `auto`; anything else is left for pydantic to judge."""
+    return 0 if isinstance(value, str) and value.strip().lower() == "auto" else value
+
+
 _UNITS = {f"{letter}{i}B": base**n for n, letter in enumerate("kMGT", 1) for i, base in (("", 1000), ("i", 1024))}
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?b)\s*", re.IGNORECASE | re.ASCII)
 
@@ -238,13 +243,14 @@ class Settings(BaseModel):
         min_length=1,
         max_length=4000,
     )
-    batch_size: int = _setting(
+    batch_size: Annotated[int, BeforeValidator(_auto)] = _setting(
         64,
         "data",
         "Batch size",
-        "Examples per step. Larger batches use the device better and want a higher learning rate.",
+        "Examples per step. Larger batches use the device better and want a higher learning rate. auto, or 0, is the "
+        "largest power of two that fits into the device's memory and leaves 32 steps an epoch; on a CPU at most 256.",
         simple=True,
-        ge=1,
+        ge=0,
         le=1_000_000,
         fixed="the place in the epoch counts batches of this size",
     )
@@ -823,6 +829,9 @@ def contradictions(settings: Settings) -> list[tuple[tuple[str, ...], str]]:
     if s.overfit_batches and s.limit_train_batches:
         sentence = "overfit_batches: cannot be used together with limit_train_batches; set one of them to 0"
         found.append((("overfit_batches", "limit_train_batches"), sentence))
+    if s.overfit_batches and not s.batch_size:
+        sentence = "batch_size: overfit_batches counts batches of a size that is known; give batch_size a number"
+        found.append((("batch_size", "overfit_batches"), sentence))
     if s.overfit_batches and (s.mixup or s.cutmix):
         mixed = "mixup" if s.mixup else "cutmix"
         sentence = f"{mixed}: what is mixed anew each time cannot be learned by heart; set it to 0, or overfit_batches"

@@ -15,7 +15,7 @@ from tui_trainer.run import commands
 from tui_trainer.run.commands import Inbox
 from tui_trainer.run.events import BatchTrained, RunStarted, Warned
 from tui_trainer.settings import Settings
-from tui_trainer.training import finetune, graph, models, optim, reading
+from tui_trainer.training import finetune, graph, models, optim, reading, snapshot
 from tui_trainer.training.finetune import blocks
 from tui_trainer.training.loop import fit
 from tui_trainer.training.optim import Schedule, make_optimizer
@@ -121,7 +121,7 @@ def test_it_is_told_what_learns_and_from_when_on_everything_does(tiny: Settings)
 
 def test_what_rests_keeps_its_weights_and_statistics(tiny: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     build = models.build
-    monkeypatch.setattr(models, "build", lambda *words: nn.Sequential(nn.BatchNorm2d(1), build(*words)))
+    monkeypatch.setattr(models, "build", lambda *words, **more: nn.Sequential(nn.BatchNorm2d(1), build(*words, **more)))
     course = prepared(tiny.model_copy(update=FREEZE))
     before = {name: value.clone() for name, value in course.model.state_dict().items()}
     for epoch, wanted in ((1, {"1.10.weight", "1.10.bias"}), (2, set(before))):
@@ -219,10 +219,24 @@ def test_a_run_that_goes_back_rests_again(tiny: Settings, tmp_path: Path) -> Non
     assert saved["epoch"] == 1
     course.begin_epoch(2)
     assert all(p.requires_grad for p in course.model.parameters())
-    from tui_trainer.training import snapshot
-
     snapshot.restore(course, saved, "prev.pt")
     assert [p.requires_grad for p in course.model.parameters()] == [False] * 6 + [True] * 2
+
+
+@pytest.mark.parametrize(
+    "used",
+    [
+        {"dry_run": True, "mixup": 0.2, "cutmix": 1.0, "sampler": "balanced", "batch_size": 0},
+        {"limit_train_batches": 2, "mixup": 0.2, "sampler": "balanced", "class_weights": "balanced"},
+        {"overfit_batches": 2, "limit_train_batches": 0, "class_weights": "balanced"},
+    ],
+    ids=["dry run", "limited", "overfitted"],
+)
+def test_short_runs_go_through_all_that_training_has(tiny: Settings, used: dict[str, Any]) -> None:
+    parts = {"freeze_epochs": 1, "layer_decay": 0.7, "augment": "rand_augment", "ema": 0.9, "clip_grad": 1.0}
+    events = list(fit(Settings(**(tiny.model_dump() | parts | used)), Inbox()))
+    assert events[-1].reason == "finished"
+    assert [e.epoch for e in only(BatchTrained, events)] == ([1] if "dry_run" in used else [1, 1, 2, 2])
 
 
 def test_a_model_of_one_layer_has_nothing_to_freeze(tiny: Settings) -> None:

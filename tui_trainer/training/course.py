@@ -210,6 +210,21 @@ class Course:
         y = self.task.targets(y)
         return (X, y) if self.mixing is None else self.mixing(X, y, self.epoch, batch)
 
+    def misfit_of_mixed(self, X: Tensor, pred: Tensor, y: Tensor) -> str:
+        """Why the loss does not take mixed targets, as a sentence; nothing when it does, or nothing is mixed."""
+        if self.mixing is None:
+            return ""
+        _, mixed = self.mixing(X, self.task.targets(y), 1, 1)
+        try:
+            self.learned_loss(pred, mixed)
+        except Exception as error:
+            text = clean(str(error).strip().split("\n")[0], 200)
+            return (
+                f"loss {clean(self.settings.loss, 60)} takes no mixed targets, {tuple(mixed.shape)} of {mixed.dtype} "
+                f"({type(error).__name__}: {text}); set mixup and cutmix to 0"
+            )
+        return ""
+
     def inputs_of(self, examples: Examples, indices: Tensor) -> Batch:
         """The examples at `indices` as the model sees them when it is measured, and their targets, on the device."""
         inputs, y = examples.raw(indices)

@@ -70,7 +70,9 @@ class Freezing:
         """
         layers = blocks(model)
         if len(layers) < 2:
-            raise ModelError(f"freeze_epochs: {clean(settings.model, 60)} has one layer, which must learn. Set it to 0.")
+            raise ModelError(
+                f"freeze_epochs: {clean(settings.model, 60)} has one layer, which must learn. Set it to 0."
+            )
         self._epochs, self._all = settings.freeze_epochs, settings.epochs
         head = {id(p) for p in layers[-1]}
         self._learns = sum(p.numel() for p in layers[-1])
