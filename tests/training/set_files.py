@@ -9,6 +9,7 @@ import struct
 import sys
 import types
 from collections.abc import Callable
+from functools import cache
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,9 @@ from torchvision import datasets
 from tests.training.plain_loop import mini
 
 Patch = pytest.MonkeyPatch
-Bytes = "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]"
 
 
+@cache
 def pictures(count: int, side: int = 28, colours: int = 0) -> Any:
     """Real images of clothes: [N, side, side], or [N, side, side, colours]."""
     images = (mini("train")[0][:count, 0] * 255).round().to(torch.uint8).numpy()

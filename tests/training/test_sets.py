@@ -1,6 +1,7 @@
 """torchvision's data sets by their names: read from files in their real formats, held against torchvision's classes."""
 
 import inspect
+import pickle
 import socket
 import sys
 from collections.abc import Callable, Iterator
