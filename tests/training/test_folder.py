@@ -373,4 +373,4 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_folder_takes_no_arguments(tmp_path: Path) -> None:
-    assert "takes no dataset_arg" in refusal(of(small(tmp_path / "p"), dataset_arg="x=1"))
+    assert "takes no 'x'. It takes none." in refusal(of(small(tmp_path / "p"), dataset_arg="x=1"))

@@ -17,7 +17,7 @@ from tests.training.plain_loop import only
 from tests.training.set_files import WRITERS, idx, pictures, write
 from tests.training.test_data import serve  # noqa: F401
 from tui_trainer.catalog import DATASETS
-from tui_trainer.data_outlook import describe, is_here, state_of
+from tui_trainer.data_outlook import describe, is_here, lacking, state_of
 from tui_trainer.errors import DataError
 from tui_trainer.outlook import look
 from tui_trainer.run.commands import Inbox, Stop
@@ -274,7 +274,7 @@ def test_labels_of_other_classes_are_refused(tmp_path: Path, monkeypatch: pytest
 
 
 def test_packages_that_torchvision_needs_are_named_before_anything_is_downloaded() -> None:
-    missing = [name for name in NAMED if " needs " in state_of(name, "data")]
+    missing = [name for name in NAMED if lacking(name, "data")]
     for name in missing:
         if not DATASETS[name].recipe.by_hand or DATASETS[name].recipe.needs:
             with pytest.raises(
