@@ -10,7 +10,7 @@ from tui_trainer.looked import Answer, DataFacts, Order, Samples
 from tui_trainer.text import clean
 from tui_trainer.ui.look_screen import KEYS, LEAVING, LookScreen
 from tui_trainer.ui.widgets.data_sheets import ClassList, ColumnList, Facts, Histograms, RowList
-from tui_trainer.ui.widgets.keys import KeyLine
+from tui_trainer.ui.widgets.keys import KeyLine, bindings_of
 from tui_trainer.ui.widgets.pictures import Pictures
 from tui_trainer.ui.widgets.sheet import ListSheet
 
@@ -116,7 +116,9 @@ class DataScreen(LookScreen):
         epoch = f" · epoch {samples.order.epoch:,}" if not self.original and facts.changes else ""
         which = f" · only {clean(facts.classes[only], 30)}" if only is not None else ""
         self.pictures.border_title = Content(f"train · {how}{epoch}{which}")
-        self.pictures.border_subtitle = Content(f"{samples.order.page + 1:,} of {samples.pages:,}")
+        self.pictures.border_subtitle = Content(
+            f"{samples.order.page + 1:,} of {samples.pages:,}" if samples.pages else ""
+        )
         self.pictures.show(samples, original=self.original)
 
     # --- keys ---
@@ -159,7 +161,7 @@ class DataScreen(LookScreen):
     def _choose(self, only: int | None) -> None:
         if only != self.class_list.only:
             self.class_list.only, self.page = only, 0
-            self.class_list.refresh()
+            self.class_list.place()
             self.query_one(KeyLine).refresh()
             self.order()
 
@@ -176,6 +178,11 @@ class DataScreen(LookScreen):
         if binding.action == "other" and self.is_mounted and self.facts is not None:
             return "Facts" if self.has_class("-right") else "Images" if self.has_pictures else "Table"
         return binding.description
+
+    def shown_keys(self) -> list[Binding]:
+        """Where both sides are in sight there is another one only for the keys of two lists."""
+        hidden = self.facts is not None and not self.has_class("-narrow") and not self.columns.display
+        return [b for b in bindings_of(self) if b.show and not (hidden and b.action == "other")]
 
     def why_not(self, action: str) -> str | None:
         name = action.split("(")[0]
