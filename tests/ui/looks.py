@@ -180,7 +180,7 @@ def table(kind: str = "number", columns: int = 8) -> DataFacts:
         normalised=f"mean and deviation of each of {columns} columns",
         bytes=660_480,
         columns=tuple(
-            Column(name=n, low=-1.5 * i, mean=10.25 * i, high=1000.5 * i, missing=i if i == 3 else 0)
+            Column(name=n, low=-1.5 * i - 1, mean=10.25 * i, high=1000.5 * i + 1, missing=i if i == 3 else 0)
             for i, n in enumerate(chosen)
         ),
         rows=tuple(

@@ -124,8 +124,9 @@ class DataScreen(LookScreen):
     # --- keys ---
 
     def list_of_keys(self) -> ListSheet | None:
-        if self.has_class("-right") and self.columns.display:
-            return self.columns
+        if self.columns.display and (self.has_class("-right") or not self.class_list.display):
+            rows = self.query_one(RowList)
+            return self.columns if self.columns.count > self.columns.room else rows
         return self.class_list if self.class_list.display else None
 
     def action_move(self, rows: int) -> None:
@@ -180,9 +181,14 @@ class DataScreen(LookScreen):
         return binding.description
 
     def shown_keys(self) -> list[Binding]:
-        """Where both sides are in sight there is another one only for the keys of two lists."""
-        hidden = self.facts is not None and not self.has_class("-narrow") and not self.columns.display
-        return [b for b in bindings_of(self) if b.show and not (hidden and b.action == "other")]
+        """A table has no images; and where both sides are in sight, only two lists want a key to change between them."""
+        hidden = set()
+        if self.facts is not None:
+            if not self.has_pictures:
+                hidden = {"turn(1)", "epoch", "original", "only"}
+            if not self.has_class("-narrow") and not (self.columns.display and self.class_list.display):
+                hidden.add("other")
+        return [b for b in bindings_of(self) if b.show and b.action not in hidden]
 
     def why_not(self, action: str) -> str | None:
         name = action.split("(")[0]

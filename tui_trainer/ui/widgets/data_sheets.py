@@ -48,7 +48,7 @@ class Facts(Sheet):
         if f is None:
             return []
         shape = " x ".join(str(n) for n in f.shape)
-        what = {1: "numbers a row", 2: "values", 3: "images"}.get(len(f.shape), "values")
+        words = {1: f"{shape} numbers a row", 3: f"images {shape}"}.get(len(f.shape), f"values {shape}")
         kinds = {"class": "classes", "labels": "labels", "number": "numbers", "share": "shares of classes"}
         predicted = kinds.get(f.kind, f.kind)
         if len(f.classes) == 1:
@@ -61,7 +61,7 @@ class Facts(Sheet):
             ("data", f.name, "bold"),
             ("source", f.source.removeprefix(f.name).strip() or f.source, ""),
             ("examples", " · ".join(f"{s.examples:,} {s.name}" for s in f.splits), ""),
-            ("inputs", f"{what} {shape} · {size(f.bytes)}", ""),
+            ("inputs", f"{words} · {size(f.bytes)}", ""),
             ("values", f"{number(f.low)} to {number(f.high)}, {kept}", ""),
             ("", f"mean {number(f.mean, 3)} ± {number(f.std, 3)}", ""),
             ("normalised", f.normalised or "no", ""),
