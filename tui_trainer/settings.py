@@ -128,6 +128,15 @@ def is_place(value: str) -> bool:
     return _PLACE.fullmatch(value) is not None
 
 
+SCRIPT = "script"
+"""What stands for the module in the place of an object that a running script has passed in: `script:Net`."""
+
+
+def is_lent(value: str) -> bool:
+    """True for an object of a running script, which exists in its process only."""
+    return value.startswith(f"{SCRIPT}:")
+
+
 def short(value: str) -> str:
     """The name of a part for people, without the way to it: `Net`, `pets`, `houses`."""
     if value.startswith(("folder:", "table:")):
@@ -727,6 +736,11 @@ class Settings(BaseModel):
 
 
 FIELDS: dict[str, FieldInfo] = Settings.model_fields
+
+
+def is_of_script(settings: Settings) -> bool:
+    """True when a part of the run is an object of a running script."""
+    return any(is_lent(getattr(settings, name)) for name in OWN)
 
 
 def group_of(name: str) -> str:

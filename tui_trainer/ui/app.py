@@ -63,12 +63,16 @@ class TrainerApp(App[None]):
         replay: ReplayScreen | None = None,
         compared: list[RunFolder] | None = None,
         runs: bool = False,
+        local: LocalRun | None = None,
     ) -> None:
-        """`runs` opens the list of runs where there are some, in place of the form."""
+        """`local` is a run that is made already and trains here.
+
+        `runs` opens the list of runs where there are some, in place of the form.
+        """
         super().__init__(driver_class=terminal.Driver if sys.platform != "win32" else None)
         self._resolved, self._start, self._preset = resolved, start, preset
         self._recorded, self._carried, self._replay = recorded, carried, replay
-        self._compared, self._runs_first = compared, runs
+        self._compared, self._runs_first, self._local = compared, runs, local
         known = recorded.folder if recorded else carried.folder if carried else compared[0] if compared else None
         self._output_dir = os.path.relpath(known.path.parent) if known else resolved.settings.output_dir
         self.crash = ""
@@ -88,6 +92,8 @@ class TrainerApp(App[None]):
             self.push_screen(self._replay, lambda _: self.exit())
         elif self._recorded is not None:
             self.watch_run(RunScreen(self._recorded))
+        elif self._local is not None:
+            self.watch_run(RunScreen(self._local))
         elif self._carried is not None:
             self.carry_on(self._carried)
         elif self._start:
