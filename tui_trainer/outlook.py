@@ -38,6 +38,8 @@ class Outlook:
     """Where the data will come from."""
     device: str
     """What `device` will most likely be."""
+    auto: bool = False
+    """The batch size is what fits."""
 
     def lines(self) -> list[str]:
         """The same for people."""
@@ -60,7 +62,7 @@ class Outlook:
     @property
     def _steps(self) -> str:
         if not self.steps_per_epoch:
-            return "steps are known once the data is read"
+            return "steps are known once the batch size is" if self.auto else "steps are known once the data is read"
         return f"{self.steps_per_epoch:,} steps an epoch · {self.steps:,} in all"
 
     @property
@@ -88,7 +90,7 @@ def look(settings: Settings) -> Outlook:
         train -= valid
     elif not valid:
         valid, test, measured_on_test = test, 0, True
-    batches = ceil((train or 0) / s.batch_size)
+    batches = ceil((train or 0) / s.batch_size) if s.batch_size else 0
     if s.limit_train_batches:
         batches = min(batches, s.limit_train_batches)
     epochs = s.epochs
@@ -110,6 +112,7 @@ def look(settings: Settings) -> Outlook:
         outline=outline,
         data=data.text,
         device=describe_device(s.device),
+        auto=not s.batch_size,
     )
 
 

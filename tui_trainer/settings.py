@@ -58,6 +58,11 @@ def _duration(value: object) -> object:
     return value
 
 
+def _auto(value: object) -> object:
+    """0, which leaves the choice to the program, from `auto`; anything else is left for pydantic to judge."""
+    return 0 if isinstance(value, str) and value.strip().lower() == "auto" else value
+
+
 _UNITS = {f"{letter}{i}B": base**n for n, letter in enumerate("kMGT", 1) for i, base in (("", 1000), ("i", 1024))}
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?b)\s*", re.IGNORECASE | re.ASCII)
 
@@ -248,13 +253,14 @@ class Settings(BaseModel):
         min_length=1,
         max_length=4000,
     )
-    batch_size: int = _setting(
+    batch_size: Annotated[int, BeforeValidator(_auto)] = _setting(
         64,
         "data",
         "Batch size",
-        "Examples per step. Larger batches use the device better and want a higher learning rate.",
+        "Examples per step. Larger batches use the device better and want a higher learning rate. auto, or 0, is the "
+        "largest power of two that fits into the device's memory and leaves 32 steps an epoch; on a CPU at most 256.",
         simple=True,
-        ge=1,
+        ge=0,
         le=1_000_000,
         fixed="the place in the epoch counts batches of this size",
     )
@@ -493,6 +499,25 @@ class Settings(BaseModel):
         "Pull of every weight towards 0 at each step; adamw likes 0.01.",
         ge=0,
         le=1e3,
+    )
+    layer_decay: float = _setting(
+        1.0,
+        "optimisation",
+        "Layer decay",
+        "Each layer learns at this share of the rate of the layer behind it; 0.75 is usual to fine-tune a pretrained "
+        "transformer. The rate that is shown is that of the last layer. 1 is off.",
+        gt=0,
+        le=1,
+        fixed="what the optimizer has kept is ordered by layers",
+    )
+    freeze_epochs: int = _setting(
+        0,
+        "optimisation",
+        "Freeze",
+        "Epochs at the beginning in which only the last layer learns, all others rest; as many as epochs, or more, for "
+        "the whole run. 0 is off.",
+        ge=0,
+        le=1_000_000,
     )
     clip_grad: float = _setting(
         0.0,
@@ -806,6 +831,9 @@ def contradictions(settings: Settings) -> list[tuple[tuple[str, ...], str]]:
     if s.nesterov and not (s.optimizer == "sgd" and s.momentum > 0):
         sentence = "nesterov: needs optimizer sgd and a momentum above 0"
         found.append((("nesterov", "optimizer", "momentum"), sentence))
+    if s.layer_decay < 1 and is_place(s.optimizer):
+        sentence = "layer_decay: an optimizer of your own gets all parameters alike; set layer_decay to 1"
+        found.append((("layer_decay", "optimizer"), sentence))
     if s.warmup_epochs > 0 and s.scheduler == "onecycle":
         sentence = "warmup_epochs: scheduler onecycle warms up by itself; set warmup_epochs to 0"
         found.append((("warmup_epochs", "scheduler"), sentence))
@@ -817,6 +845,9 @@ def contradictions(settings: Settings) -> list[tuple[tuple[str, ...], str]]:
     if s.overfit_batches and s.limit_train_batches:
         sentence = "overfit_batches: cannot be used together with limit_train_batches; set one of them to 0"
         found.append((("overfit_batches", "limit_train_batches"), sentence))
+    if s.overfit_batches and not s.batch_size:
+        sentence = "batch_size: overfit_batches counts batches of a size that is known; give batch_size a number"
+        found.append((("batch_size", "overfit_batches"), sentence))
     if s.overfit_batches and (s.mixup or s.cutmix):
         mixed = "mixup" if s.mixup else "cutmix"
         sentence = f"{mixed}: what is mixed anew each time cannot be learned by heart; set it to 0, or overfit_batches"

@@ -159,3 +159,14 @@ def test_a_run_that_was_broken_off_mixes_as_if_it_had_never_stopped(
 def test_what_is_mixed_anew_is_not_to_be_learned_by_heart(tiny: Settings, way: str) -> None:
     with pytest.raises(SettingsError, match=f"{way}: .* or overfit_batches"):
         Settings(**(tiny.model_dump() | {way: 0.5, "overfit_batches": 1, "limit_train_batches": 0}))
+
+
+def test_a_loss_that_takes_no_mixed_targets_is_told_of_before_the_first_step(tiny: Settings) -> None:
+    course = prepared(tiny.model_copy(update=BOTH))
+    course.learned_loss = F.nll_loss
+    X, y = course.inputs_of(course.splits.valid, torch.arange(4))
+    said = course.misfit_of_mixed(X, torch.randn(4, 10), y)
+    assert said.startswith("loss cross_entropy takes no mixed targets, (4, 10) of torch.float32 (RuntimeError: ")
+    assert said.endswith("; set mixup and cutmix to 0")
+    course.learned_loss = F.cross_entropy
+    assert course.misfit_of_mixed(X, torch.randn(4, 10), y) == ""

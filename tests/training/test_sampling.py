@@ -73,6 +73,17 @@ def test_the_weights_are_those_that_let_all_classes_count_alike() -> None:
     assert balance.of_labels(torch.tensor([0, 1, 1, 1]), 1).tolist() == pytest.approx([1 / 3])
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_a_yes_counts_as_much_as_all_noes_in_the_loss_of_labels(smoothing: float) -> None:
+    outputs, y = torch.randn(8, 3), (torch.rand(8, 3) < 0.3).float()
+    weights = balance.of_labels(y, 3)
+    torch_loss = nn.BCEWithLogitsLoss(pos_weight=weights)(outputs, y * (1 - smoothing) + smoothing / 2)
+    for name in ("multilabel", "binary"):
+        task = tasks.named(name)
+        assert task.weights is balance.of_labels
+        torch.testing.assert_close(task.weighted["bce"](smoothing, weights)(outputs, y), torch_loss)
+
+
 @pytest.mark.parametrize("mixup", [0.0, 0.3])
 @pytest.mark.parametrize("used", [{"class_weights": "balanced"}, {"sampler": "balanced"}], ids=["weights", "sampler"])
 def test_a_run_equals_a_plain_loop(uneven: Settings, used: dict[str, str], mixup: float) -> None:

@@ -256,6 +256,7 @@ class LocalRun:
             best_epoch=best.epoch if best else None,
             best_loss=best.loss if best else None,
             best_accuracy=best.accuracy if best else None,
+            best_scores=best.scores if best else {},
             seconds=time.monotonic() - self._began,
         )
 

@@ -4,6 +4,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ from tui_trainer.training.augment import make_own
 from tui_trainer.training.batches import Batches, Order, choose_path, make_batches
 from tui_trainer.training.checkpoint import Save, Writer
 from tui_trainer.training.examples import Batch, Data, Examples
+from tui_trainer.training.finetune import Freezing
 from tui_trainer.training.graph import Graph, why_no_graph
 from tui_trainer.training.layers import layers_of
 from tui_trainer.training.meter import LossMeter, Spikes, Watch
@@ -98,8 +100,9 @@ class Course:
             repeats=models.repeats(s) and not is_place(s.loss) and own_augment is None,
             constants=() if weights is None else (weights,),
         )
+        self._freezing = Freezing(model, s) if s.freeze_epochs else None
         self.warnings: list[str] = []
-        """What fell back to something slower, still to be told."""
+        """What fell back to something slower, and what else is still to be told."""
         if records:
             self.step.graph = Graph(self.step.learn, list(model.parameters()), self._warn_no_graph)
         elif s.cuda_graph == "on" or (s.cuda_graph == "auto" and device.type == "cuda"):
@@ -171,6 +174,19 @@ class Course:
         self.done = self.ends_epoch = False
         self.meter.epoch_loss, self.meter.epoch_examples = 0.0, 0
         self.watch.begin_epoch()
+        self.freeze()
+
+    def freeze(self) -> None:
+        """Let rest the layers that do not learn in this epoch."""
+        if self._freezing is not None and (news := self._freezing.set(self.epoch)):
+            self.step.renew()
+            self.warnings.append(news)
+
+    def learning_mode(self) -> None:
+        """Set the model to training, but for what rests."""
+        self.model.train()
+        if self._freezing is not None:
+            self._freezing.rest()
 
     def train_batches(self) -> Iterator[tuple[int, Batch]]:
         """The batches that are left of the epoch, with their numbers from 1, X and y on the device.
@@ -193,6 +209,21 @@ class Course:
         """Batch number `batch` of the epoch as the step takes it: its targets as the task has them, mixed or not."""
         y = self.task.targets(y)
         return (X, y) if self.mixing is None else self.mixing(X, y, self.epoch, batch)
+
+    def misfit_of_mixed(self, X: Tensor, pred: Tensor, y: Tensor) -> str:
+        """Why the loss does not take mixed targets, as a sentence; nothing when it does, or nothing is mixed."""
+        if self.mixing is None:
+            return ""
+        _, mixed = self.mixing(X, self.task.targets(y), 1, 1)
+        try:
+            self.learned_loss(pred, mixed)
+        except Exception as error:
+            text = clean(str(error).strip().split("\n")[0], 200)
+            return (
+                f"loss {clean(self.settings.loss, 60)} takes no mixed targets, {tuple(mixed.shape)} of {mixed.dtype} "
+                f"({type(error).__name__}: {text}); set mixup and cutmix to 0"
+            )
+        return ""
 
     def inputs_of(self, examples: Examples, indices: Tensor) -> Batch:
         """The examples at `indices` as the model sees them when it is measured, and their targets, on the device."""
@@ -293,14 +324,16 @@ class Course:
 
     def started(self) -> RunStarted:
         splits = self.splits
+        with self._freezing.lifted() if self._freezing else nullcontext():
+            parameters, layers = models.count(self.model), layers_of(self.model, splits.shape)
         return RunStarted(
             settings=self.settings.model_dump(),
             classes=splits.classes,
             train_examples=len(splits.train),
             valid_examples=len(splits.valid),
             test_examples=len(splits.test) if splits.test else 0,
-            parameters=models.count(self.model),
-            layers=layers_of(self.model, splits.shape),
+            parameters=parameters,
+            layers=layers,
             device=devices.describe(self.device),
             data=f"{splits.source}, {self.data_path.why}",
             valid_is_test=splits.valid_is_test,

@@ -29,7 +29,19 @@ from tui_trainer.run.events import (
 from tui_trainer.run.resume import Resume
 from tui_trainer.settings import Settings, is_of_script
 from tui_trainer.text import clean
-from tui_trainer.training import checkpoint, data, devices, examples, models, plugins, reading, resuming, tasks, weights
+from tui_trainer.training import (
+    batch_size,
+    checkpoint,
+    data,
+    devices,
+    examples,
+    models,
+    plugins,
+    reading,
+    resuming,
+    tasks,
+    weights,
+)
 from tui_trainer.training.checkpoint import Happening, in_order
 from tui_trainer.training.course import Course
 from tui_trainer.training.park import Kept
@@ -58,7 +70,7 @@ class Parked(Exception):
 
 def train(course: Course) -> Iterator[Happening]:
     """One epoch, or what is left of it. X is [N, C, H, W] float32 on `course.device`, y is [N] int64 class indices."""
-    course.model.train()
+    course.learning_mode()
     for batch, (X, y) in course.train_batches():
         if not len(X):  # it is still waited for
             yield Preparing(what=course.waiting())
@@ -273,7 +285,7 @@ def obey(course: Course, *, waits: bool = True) -> Iterator[Happening]:
                 course.watch.leave_out_stop()
             case commands.Evaluate() if not course.measuring:
                 yield from evaluate(course, "valid")
-                course.model.train()
+                course.learning_mode()
             case commands.EndEpoch() if not course.measuring and course.batch < course.batches:
                 course.ends_epoch = True
                 where = f"after batch {course.batch:,} of {course.batches:,}"
@@ -397,6 +409,11 @@ def prepare(
     model = models.build(built, splits.shape, outputs, categories=splits.categories, classes=splits.classes).to(device)
     if settings.channels_last:
         model = model.to(memory_format=torch.channels_last)
+    if not settings.batch_size:
+        yield Preparing(what="the largest batch size that fits")
+        size, why = batch_size.find(settings, splits, task, model)
+        settings = settings.model_copy(update={"batch_size": size})
+        yield Warned(text=f"batch size {size:,}: {why}")
     forward = None
     if settings.compile:
         yield Preparing(what="compiling the model")
@@ -447,6 +464,8 @@ def try_out(course: Course) -> None:
             raise ModelError(
                 f"loss {clean(course.settings.loss, 60)} gives {shape}, not one number. Nothing was trained."
             )
+        if reason := course.misfit_of_mixed(X, pred, y):
+            raise ModelError(f"{reason}. Nothing was trained.")
     course.model.train(was_training)
 
 
@@ -540,10 +559,12 @@ def happenings(
 
 def out_of_memory(settings: Settings, course: Course | None) -> DeviceError:
     """What to say of a device that is full."""
+    settings = course.settings if course else settings
+    size = f", with batch size {settings.batch_size}" if settings.batch_size else ""
     where = f" at {course.place()}" if course else ""
     memory = f" ({devices.memory(course.device)})" if course else ""
     return DeviceError(
-        f"{settings.device} is out of memory{where}, with batch size {settings.batch_size}{memory}. "
+        f"{settings.device} is out of memory{where}{size}{memory}. "
         f"Saved checkpoints are kept.\nTry --batch-size {max(1, settings.batch_size // 2)} --grad-accum-steps 2."
     )
 

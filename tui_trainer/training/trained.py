@@ -113,11 +113,11 @@ class Trained:
         return X if scale is None else (X - scale[0]) / scale[1]
 
     def preprocessing(self, found: Data) -> dict[str, Any]:
-        """How an example becomes an input: plain values that JSON can hold. `found` is the data of the run."""
-        normalize = {"mean": self.started.mean, "std": self.started.std} if self.started.mean else "none"
+        """How an image or a row of a table becomes an input: plain values that JSON can hold. `found` is the data."""
+        normalised = {"mean": self.started.mean, "std": self.started.std} if self.started.mean else "none"
         if len(self.shape) != 3:
             columns = {"columns": found.recipe} if found.recipe else {}
-            return {"layout": "N, then the input's shape", "dtype": "float32", **columns, "normalize": normalize}
+            return {"layout": "N, columns", "dtype": "float32", **columns, "normalize": normalised}
         return {
             "layout": "NCHW",
             "dtype": "float32",
@@ -125,7 +125,7 @@ class Trained:
             "value_range": [0, 1],
             "resize": list(self.image_size),
             "pad": self.settings.pad,
-            "normalize": normalize,
+            "normalize": normalised,
         }
 
 

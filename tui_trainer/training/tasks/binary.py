@@ -22,7 +22,7 @@ def smoothed(y: Tensor, smoothing: float) -> Tensor:
 def bce(smoothing: float, weights: Tensor | None = None) -> LossFunction:
     """Minus the log-probability of the answers, nats each, a mean over all (`torch.nn.BCEWithLogitsLoss`).
 
-    `weights` [K] say how much a yes counts.
+    `weights` [K] say how much a yes to each question counts beside a no.
     """
     return lambda outputs, y: F.binary_cross_entropy_with_logits(outputs, smoothed(y, smoothing), pos_weight=weights)
 
@@ -103,9 +103,9 @@ TASK = Task(
     outputs=lambda _: 1,
     meter=Answers,
     misfit=_misfit,
-    targets=lambda y: y[:, None].float(),
     weights=of_labels,
     weighted={"bce": bce},
+    targets=lambda y: y[:, None].float(),
     probabilities=lambda outputs: torch.cat([(-outputs).sigmoid(), outputs.sigmoid()], 1),
     said=lambda outputs: (outputs[:, 0] > 0).long(),
     meaning="one raw output; sigmoid gives the probability of the second class",
