@@ -13,6 +13,7 @@ from tui_trainer.run.events import ACCURACY, BatchTrained, CheckpointSaved, Eval
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.glance import Glance, newest, whole
 from tui_trainer.run.state import ENDINGS, RunState
+from tui_trainer.settings import short
 from tui_trainer.sources import read_toml
 from tui_trainer.text import clean
 
@@ -217,8 +218,8 @@ def _look(folder: RunFolder, journal: Glance, held: bool, known: _Known | None) 
         state=clean(state, 20),
         started=first.at if first and 0 < first.at < 1e11 else _made(folder),
         last=last.at if last and 0 < last.at < 1e11 else os.fstat(journal.fd).st_mtime,
-        model=clean(settings.get("model", ""), 60),
-        dataset=clean(settings.get("dataset", ""), 60),
+        model=clean(short(str(settings.get("model", ""))), 60),
+        dataset=clean(short(str(settings.get("dataset", ""))), 60),
         optimizer=clean(settings.get("optimizer", ""), 60),
         task=clean(begun.task, 30) if begun else "classification",
         scores=scores.of(begun) if begun else (ACCURACY,),

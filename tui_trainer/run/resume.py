@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from tui_trainer import own_code
 from tui_trainer.errors import CheckpointError, FolderError, LockedError, SettingsError
 from tui_trainer.run import scores
 from tui_trainer.run.events import RunStarted
@@ -21,6 +22,10 @@ class Resume:
 
     allow_data_change: bool = False
     """Though the examples are not those it has learned from."""
+    allow_code_change: bool = False
+    """Though the user's own code is other than it was."""
+    trusted: tuple[str, ...] = ()
+    """Beginnings of SHA-256 of code that may run."""
     looks_only: bool = False
     """Nothing on the disk may change."""
     packed: bytes | None = None
@@ -71,6 +76,7 @@ def carry(folder: RunFolder, typed: dict[str, Any], how: Resume) -> Carried:
         CheckpointError: there is no checkpoint to carry on from.
         SettingsError: wrong values, and settings that cannot change any more, with the reason for each.
         FolderError: the run's own settings cannot be read.
+        ModelError: the user's own code is gone, or is other than it was.
     """
     name = clean(folder.path.name)
     if folder.is_held():
@@ -89,6 +95,7 @@ def carry(folder: RunFolder, typed: dict[str, Any], how: Resume) -> Carried:
     ]
     if problems:
         raise SettingsError(problems)
+    own_code.admit_again(resolved.settings, how.trusted, changed=how.allow_code_change)
     if not folder.has_checkpoint:
         again = f"tui-trainer --config {clean(folder.manifest)}"
         raise CheckpointError(f"The run {name} has saved no checkpoint to carry on from. Begin again with: {again}")

@@ -138,6 +138,7 @@ class RunState:
     activity: str = ""
     """What is being prepared, while something is."""
     settings: dict[str, Any] = field(default_factory=dict)
+    valid_is_test: bool = True
     task: str = "classification"
     """What is to be predicted."""
     scores: tuple[Score, ...] = (ACCURACY,)
@@ -264,7 +265,7 @@ class RunState:
     @property
     def validates_on_test(self) -> bool:
         """True when the test split is what each epoch is measured on."""
-        return not self.test_examples and not self._setting("valid_fraction")
+        return not self.test_examples and self.valid_is_test
 
     @property
     def things(self) -> str:
@@ -330,6 +331,7 @@ class RunState:
     def _start(self, event: RunStarted) -> None:
         self.phase, self.activity = "training", "first step"
         self.settings, self.classes, self.layers = event.settings, event.classes, event.layers
+        self.valid_is_test = event.valid_is_test
         self.task, self.scores, self.shape = event.task, scores.of(event), event.shape
         self.train_examples, self.valid_examples = event.train_examples, event.valid_examples
         self.test_examples, self.parameters = event.test_examples, event.parameters

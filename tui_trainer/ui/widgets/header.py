@@ -7,6 +7,7 @@ from collections.abc import Hashable, Sequence
 from textual.content import Content
 
 from tui_trainer.run.state import RunState
+from tui_trainer.settings import short
 from tui_trainer.text import ago, clean, clock, fixed, number, percent
 from tui_trainer.ui.widgets.panel import MUTED, View
 
@@ -94,7 +95,7 @@ class Identity(Clocked):
         word, style = (
             (f"… {self.asked}", "$warning") if self.asked else STATUS.get(state.status, (clean(state.status, 20), ""))
         )
-        names = [str(used.get("model", "")), str(used.get("dataset", ""))]
+        names = [short(str(used.get("model", ""))), short(str(used.get("dataset", "")))]
         names += [f"{used.get('optimizer', '')} {number(state.lr, 3)}", state.device.split(",")[0]]
         best = f"best {state.headline(state.best)} @ {state.best.epoch}" if state.best else ""
         right = [word, best, self._saved(state), clock(state.elapsed + self.age)]
