@@ -17,9 +17,9 @@ from tui_trainer.run.events import Evaluated, Event, RunStarted
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.state import RunState
 from tui_trainer.ui.replay_screen import ReplayScreen
+from tui_trainer.ui.widgets.evaluation import Room
 from tui_trainer.ui.widgets.numbers import resampled, shared_out
 from tui_trainer.ui.widgets.outcome import Outcome
-from tui_trainer.ui.widgets.picture import Room
 
 TASKS = ("binary", "multilabel", "regression", "distribution")
 KEYS = {
