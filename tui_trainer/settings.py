@@ -870,7 +870,7 @@ def contradictions(settings: Settings) -> list[tuple[tuple[str, ...], str]]:
     return found
 
 
-_OF_DATA = ("dataset", "dataset_arg", "target", "data_dir")
+_OF_DATA = ("dataset", "dataset_arg", "target", "data_dir", "task", "loss", "loss_arg")
 
 _LOOP = {n: f.default for n, f in FIELDS.items() if group_of(n) != "run" and n not in _OF_DATA}
 _LOOP["val_interval"] = 1
