@@ -156,8 +156,6 @@ def test_a_set_is_read_as_torchvision_reads_it(name: str, tmp_path: Path, monkey
 
 @pytest.mark.parametrize("name", ["cifar10", "gtsrb", "dtd", "emnist-letters", "celeba"])
 def test_a_set_is_trained_on(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if name == "celeba":
-        pytest.importorskip("tui_trainer.training.tasks.multilabel")
     WRITERS[name](tmp_path / "data", monkeypatch)
     small = Settings(dataset=name, device="cpu", seed=0, epochs=1, image_size=16, valid_fraction=0.5)
     events = list(fit(small.model_copy(update={"valid_fraction": 0.0 if name == "gtsrb" else 0.5}), Inbox()))
