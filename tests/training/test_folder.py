@@ -138,6 +138,16 @@ def test_a_run_over_files_goes_on_exactly_in_the_middle_of_an_epoch(tmp_path: Pa
     assert losses == straight
 
 
+@pytest.mark.skipif(os.environ.get("FAULTS") != "full", reason="each worker imports torch; FAULTS=full")
+@pytest.mark.parametrize("context", ["fork", "spawn", "forkserver"])
+@pytest.mark.usefixtures("little_memory")
+def test_workers_of_every_kind_give_the_same_losses(tmp_path: Path, context: str) -> None:
+    root, more = small(tmp_path / "p", mode="RGB", each=24), {"batch_size": 4, "log_interval": 1, "augment": "flip"}
+    alone = [event.loss for event in only(BatchTrained, fit(of(root, **more), Inbox()))]
+    events = fit(of(root, **more, data_path="loader", workers=2, mp_context=context), Inbox())
+    assert [event.loss for event in only(BatchTrained, events)] == alone
+
+
 @pytest.mark.usefixtures("little_memory")
 def test_a_file_that_breaks_later_is_named(tmp_path: Path) -> None:
     root = small(tmp_path / "pictures")

@@ -1,8 +1,10 @@
 """torchvision's data sets by their names: read from files in their real formats, held against torchvision's classes."""
 
 import inspect
+import json
 import pickle
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -389,6 +391,14 @@ def test_the_process_that_downloads_fetches_what_torchvision_fetches(
     assert (tmp_path / "here" / "semeion.data").read_bytes() == (tmp_path / "there" / "semeion.data").read_bytes()
     monkeypatch.setattr(datasets.SEMEION, "url", f"{serve(tmp_path / 'there')}gone.data")
     assert "not found" in fetch.fetch("SEMEION", str(tmp_path / "other"), [{}]).lower()
+
+
+def test_a_download_ends_with_the_process_that_wanted_it() -> None:
+    orders = json.dumps({"kind": "SEMEION", "root": "data", "splits": [{}]})
+    child = subprocess.Popen([*download.COMMAND, orders], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    assert child.stdin is not None
+    child.stdin.close()  # as when that process is killed
+    assert child.wait(60) == 1
 
 
 def test_without_a_network_the_real_process_says_so_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
