@@ -522,6 +522,7 @@ def _with_settings(function: Any) -> Any:
             group=groups[group_of(name)],
             allow_leading_hyphen=not is_switch(name),
             show_default=False,
+            negative_iterable=(),
         )
         kind = bool | None if is_switch(name) else list[str] | None if name.endswith("_arg") else str | None
         own.append(

@@ -164,7 +164,7 @@ def _now() -> int:
 
 
 @lru_cache(maxsize=8)
-def _count(splits: tuple[tuple[str, ...], ...], _now: int) -> tuple[int, int, int, bool]:
+def _count(splits: tuple[tuple[str, ...], ...], _: int) -> tuple[int, int, int, bool]:
     """The images below the folders of train, valid and test, and whether all were counted.
 
     Raises:

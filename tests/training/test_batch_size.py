@@ -23,8 +23,14 @@ def run(settings: Settings, **used: object) -> list[Event]:
 
 @pytest.mark.parametrize(
     ("limit", "most", "found", "tried"),
-    [(100, 4096, 64, [2, 4, 8, 16, 32, 64, 128]), (64, 64, 64, [2, 4, 8, 16, 32, 64]), (10**9, 100, 64, None)]
-    + [(0, 4096, 1, [2]), (10**9, 1, 1, []), (3, 3, 2, [2])],
+    [
+        (100, 4096, 64, [2, 4, 8, 16, 32, 64, 128]),
+        (64, 64, 64, [2, 4, 8, 16, 32, 64]),
+        (10**9, 100, 64, None),
+        (0, 4096, 1, [2]),
+        (10**9, 1, 1, []),
+        (3, 3, 2, [2]),
+    ],
 )
 def test_it_is_doubled_until_it_does_not_fit(limit: int, most: int, found: int, tried: list[int] | None) -> None:
     asked: list[int] = []
@@ -107,9 +113,7 @@ def test_a_step_is_tried_as_it_will_be_taken(
     assert moved is (error is None)
 
 
-def test_a_model_that_cannot_be_tried_is_told_of_where_it_fails(
-    tiny: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_that_cannot_be_tried_is_told_of_where_it_fails(tiny: Settings) -> None:
     course = prepared(tiny)
     course.model.register_forward_pre_hook(lambda *_: 1 / 0)  # type: ignore[arg-type,return-value]
     assert batch_size.find(tiny, course.splits, course.task, course.model) == (64, "the model could not be tried")

@@ -15,12 +15,25 @@ from tui_trainer.run import commands
 from tui_trainer.run.commands import Inbox
 from tui_trainer.run.events import BatchTrained, RunStarted, Warned
 from tui_trainer.settings import Settings
+from tui_trainer.training import course as course_module
 from tui_trainer.training import finetune, graph, models, optim, reading, snapshot
 from tui_trainer.training.finetune import blocks
 from tui_trainer.training.loop import fit
 from tui_trainer.training.optim import Schedule, make_optimizer
 
-FREEZE: dict[str, Any] = {"model": "cnn", "freeze_epochs": 1, "limit_train_batches": 3, "batch_size": 16}
+FREEZE: dict[str, Any] = {
+    "model": "cnn",
+    "freeze_epochs": 1,
+    "limit_train_batches": 3,
+    "batch_size": 16,
+    "val_interval": 9,
+}
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is measured stays in the caches."""
+    monkeypatch.setattr(course_module, "EVALUATION_BATCH", 32)
 
 
 def sizes(model: nn.Module) -> list[int]:
@@ -187,6 +200,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "optimizer": "adagrad",
         "layer_decay": 0.7,
         "scheduler": "plateau",
+        "val_interval": 1,
         "decay_epochs": 1,
         "min_delta": 5.0,
         "min_lr": 5e-4,

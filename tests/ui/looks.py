@@ -46,15 +46,22 @@ class Canned:
         self.kind, self.settings = kind, settings
         self.orders: list[Order] = []
         self.ended = False
+        self.pending = len(self.script)
+        """Answers that the screen was not told yet."""
         self._more: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
         Canned.made.append(self)
 
     def answers(self) -> Iterator[Answer]:
-        yield from self.script
+        for answer in self.script:
+            yield answer
+            self.pending -= 1
         if self.script and self.script[-1].error is None and self.script[-1].speed is None:
-            yield from iter(self._more.get, None)
+            for answer in iter(self._more.get, None):
+                yield answer
+                self.pending -= 1
 
     def tell(self, answer: Answer) -> None:
+        self.pending += 1
         self._more.put(answer)
 
     def ask(self, order: Order) -> None:
@@ -65,6 +72,17 @@ class Canned:
     def end(self) -> None:
         self.ended = True
         self._more.put(None)
+
+
+class Looked(Shown):
+    """An app that shows one of the two screens."""
+
+    async def settle(self) -> None:
+        """Wait until all answers are told and drawn; what they ask for in turn too."""
+        for _ in range(3):
+            while any(canned.pending for canned in Canned.made if not canned.ended):
+                await self.pilot.pause(0.005)
+            await super().settle()
 
 
 @asynccontextmanager
@@ -93,7 +111,7 @@ async def opened(
     app = TrainerApp(resolve([]))
     monkeypatch.setattr(app, "show_form", lambda: app.push_screen(screen))  # the form takes most of the time
     async with app.run_test(size=size) as pilot:
-        shown = Shown(pilot)
+        shown = Looked(pilot)
         await shown.settle()
         try:
             yield shown, screen

@@ -96,7 +96,7 @@ class Trial:
         return True
 
     def would_fit(self, examples: int) -> bool:
-        """True when a step of so many takes at most half of what is free: twice what the layers keep for their gradients.
+        """True when a step of so many takes at most half of what is free: twice what layers keep for gradients.
 
         It is not tried, since a system that runs out of memory ends programs.
         """

@@ -402,9 +402,7 @@ def prepare(
     yield Preparing(what="model")
     if resume is None and settings.pretrained:
         yield from weights.fetch(settings.model)
-    built = (
-        settings if resume is None else settings.model_copy(update={"pretrained": False})
-    )  # it has weights of its own
+    built = settings if resume is None else settings.model_copy(update={"pretrained": False})  # its weights are saved
     outputs = task.outputs(splits)
     model = models.build(built, splits.shape, outputs, categories=splits.categories, classes=splits.classes).to(device)
     if settings.channels_last:

@@ -181,7 +181,7 @@ class DataScreen(LookScreen):
         return binding.description
 
     def shown_keys(self) -> list[Binding]:
-        """A table has no images; and where both sides are in sight, only two lists want a key to change between them."""
+        """A table has no images; and where both sides are in sight only two lists want a key to change."""
         hidden = set()
         if self.facts is not None:
             if not self.has_pictures:

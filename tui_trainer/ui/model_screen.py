@@ -96,6 +96,8 @@ class MemoryUse(Sheet):
 
     memory: Memory | None = None
     peak: int | None = None
+    note = "after the first steps"
+    """What is said while nothing was measured."""
 
     def show(self, memory: Memory | None, peak: int | None = None) -> None:
         self.memory, self.peak = memory, peak
@@ -105,7 +107,7 @@ class MemoryUse(Sheet):
     def lines(self, width: int, height: int) -> list[Content]:
         m = self.memory
         if m is None:
-            return [Content.styled("after the first steps", MUTED)]
+            return [Content.styled(self.note, MUTED)]
         parts = [
             ("weights", m.weights),
             ("gradients", m.gradients),
@@ -135,6 +137,8 @@ class Pace(Sheet):
 
     speed: Speed | None = None
     device = ""
+    note = "after the memory"
+    """What is said while nothing was measured."""
 
     def show(self, speed: Speed | None, device: str = "") -> None:
         self.speed, self.device = speed, device
@@ -144,10 +148,10 @@ class Pace(Sheet):
     def lines(self, width: int, height: int) -> list[Content]:
         s = self.speed
         if s is None:
-            return [Content.styled("after the memory", MUTED)]
+            return [Content.styled(self.note, MUTED)]
         whole = s.epochs * (s.epoch_seconds + s.valid_seconds)
         used = f"{number(s.cores_used, 2)} of {s.cores} cores"
-        used += f", GPU {100 * s.gpu:.0f} % of the time" if s.gpu is not None else ""
+        used += f", GPU {100 * s.gpu:.0f} % busy" if s.gpu is not None else ""
         rows = [
             (
                 "steps",
@@ -156,13 +160,13 @@ class Pace(Sheet):
             ),
             (
                 "an epoch",
-                f"{span(s.epoch_seconds)} for {s.epoch_batches:,} batches, {span(s.valid_seconds)} validation",
+                f"{span(s.epoch_seconds)}, {s.epoch_batches:,} batches; {span(s.valid_seconds)} validation",
                 "",
             ),
             ("the run", f"{span(whole)} for {s.epochs:,} epochs", "bold"),
             ("machine", used, ""),
             ("data", f"{percent(s.waited)} of the time waited for, {s.data_path}", ""),
-            ("measured", f"on {s.batches:,} batches of {s.batch_size:,}; the first {s.left_out} are left out", MUTED),
+            ("measured", f"{s.batches:,} batches of {s.batch_size:,}, without the first {s.left_out}", MUTED),
         ]
         return labelled(rows, width)
 
@@ -202,9 +206,15 @@ class ModelScreen(LookScreen):
 
     def forget(self) -> None:
         self.facts = self.memory = None
-        self.query_one(MemoryUse).show(None)
-        self.query_one(Pace).show(None)
+        for sheet in (self.query_one(MemoryUse), self.query_one(Pace)):
+            sheet.note = type(sheet).note
+            sheet.show(None)
         self.remove_class("-right")
+
+    def gave_up(self) -> None:
+        for sheet in (self.query_one(MemoryUse), self.query_one(Pace)):
+            sheet.note = "not measured"
+            sheet.refresh()
 
     def take(self, answer: Answer) -> None:
         if answer.model is not None:
