@@ -278,7 +278,8 @@ class Settings(BaseModel):
         False,
         "data",
         "Skip broken",
-        "Go on without image files that cannot be read, and name them; else they end the run before its first step.",
+        "Go on without the images of a folder that cannot be read, and name them; else they end the run before it "
+        "begins.",
         fixed="the run has learned from these images",
     )
     image_size: int = _setting(
