@@ -260,7 +260,9 @@ class LocalRun:
         )
 
     def _write_manifest(self, folder: RunFolder, started: RunStarted, made_by: dict[str, object]) -> None:
-        used = self.settings.model_copy(update={name: started.settings[name] for name in ("dataset", "loss")})
+        used = self.settings.model_copy(
+            update={name: started.settings[name] for name in ("dataset", "loss", "batch_size")}
+        )
         with contextlib.suppress(OSError):  # a full disk is no reason to stop; checkpoints will say so
             folder.write_manifest(used, made_by | {"device": started.device, "data": started.data})
 
