@@ -256,29 +256,31 @@ def _runs(
     *query: Annotated[
         str,
         Parameter(
-            help="Which runs: state:live, model:cnn, 'lr<0.01', 'accuracy>90%', 'age<2d', any setting, or a part of "
-            "the name. All must hold; -model:cnn is the opposite. Quote < and >, which mean something to the shell.",
+            help="Which runs: state:live, model:cnn, 'lr<0.01', 'accuracy>90%', 'mae<0.4', 'age<2d', any setting, or "
+            "a part of the name. All must hold; -model:cnn is the opposite. Quote < and >, which mean something to the "
+            "shell.",
             allow_leading_hyphen=True,
         ),
     ],
-    sort: Annotated[str, _option("age (the newest first), accuracy, loss, name, state or lr.")] = "age",
+    sort: Annotated[
+        str, _option("age (the newest first), score, loss, name, state, lr, or a score such as mae.")
+    ] = "age",
     output_dir: _Where = None,
     json: Annotated[bool, _option("One JSON object a line on stdout.")] = False,
 ) -> int:
     """The runs in a folder: their state, settings and best score."""
     from tui_trainer import listed
     from tui_trainer.run.listing import list_runs
-    from tui_trainer.run.query import ordered, parse
+    from tui_trainer.run.query import measured_in, ordered, parse
 
     if mistyped := [word for word in query if word.startswith("--")]:
         raise UsageError(_no_option(mistyped[0], _runs))
-    matches = parse(query)
-    ordered([], sort)  # a wrong order is told before the folder is read
     place = where(output_dir)
     if output_dir and not os.path.isdir(os.path.expanduser(output_dir)):
         raise UsageError(f"There is no folder {clean(output_dir)}.")
     found = list_runs(place)
-    shown = ordered(filter(matches, found), sort)
+    measured = measured_in(found)
+    shown = ordered(filter(parse(query, measured), found), sort, measured)
     if json:
         listed.show_runs_as_json(shown)
     elif shown:
@@ -520,6 +522,7 @@ def _with_settings(function: Any) -> Any:
             group=groups[group_of(name)],
             allow_leading_hyphen=not is_switch(name),
             show_default=False,
+            negative_iterable=(),
         )
         kind = bool | None if is_switch(name) else list[str] | None if name.endswith("_arg") else str | None
         own.append(

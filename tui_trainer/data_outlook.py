@@ -2,18 +2,21 @@
 
 import importlib.util
 import os
+import time
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from tui_trainer.catalog import DATASETS, MINI_FOLDER, DatasetFacts, Shape, find_files
 from tui_trainer.catalog.fake import figures_of
-from tui_trainer.catalog.image_folder import Split, images_in, layout_of
+from tui_trainer.catalog.image_folder import images_in, layout_of
+from tui_trainer.catalog.table_file import describe_table, path_of
 from tui_trainer.errors import SettingsError
 from tui_trainer.settings import Settings
 from tui_trainer.text import clean, size
 
-MOST_COUNTED = 100_000
-"""Files that are counted in a folder at the most: a form must not wait for a slow disk."""
+LONGEST_LOOK = 0.3
+"""Seconds for which files are counted at the most: a form must not wait for a slow disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,25 +49,27 @@ def describe(settings: Settings) -> DataOutlook:
     except (OSError, ValueError) as error:  # a path with a NUL, a disk that does not answer
         return DataOutlook(f"{clean(name, 60)}: {clean(getattr(error, 'strerror', None) or error, 100)}")
     if name.startswith("table:"):
-        return DataOutlook(f"{clean(name, 60)}: its rows are counted when it is read")
+        return DataOutlook(*describe_table(path_of(name), settings.target))
     return DataOutlook(f"{clean(name, 60)}, your own: known when it is loaded")
 
 
 def state_of(name: str, data_dir: str) -> str:
-    """Whether a named data set is here: `here`, `downloads 170.5 MB`, `put there by hand`, and what it lacks."""
+    """Whether a named data set is here: `here`, `downloads 170.5 MB`, `put there by hand`."""
     facts = DATASETS[name]
-    recipe = facts.recipe
     if facts.reader == "fake":
         return "made here"
-    here = is_here(name, data_dir)
-    lacks = [p for p in (*recipe.needs, *(() if here else recipe.download_needs)) if not importlib.util.find_spec(p)]
-    if here:
-        state = "part of the program" if name == "fashion-mnist-mini" else "here"
-    elif recipe.by_hand:
-        state = "put there by hand"
-    else:
-        state = f"downloads {size(facts.download_bytes)}" if facts.download_bytes else "downloads"
-    return f"{state}, needs {' and '.join(lacks)}" if lacks else state
+    if is_here(name, data_dir):
+        return "part of the program" if name == "fashion-mnist-mini" else "here"
+    if facts.recipe.by_hand:
+        return "put there by hand"
+    return f"downloads {size(facts.download_bytes)}" if facts.download_bytes else "downloads, size unsaid"
+
+
+def lacking(name: str, data_dir: str) -> tuple[str, ...]:
+    """Packages that torchvision needs for a named data set, and that are not installed."""
+    recipe = DATASETS[name].recipe
+    needed = (*recipe.needs, *(() if recipe.by_hand or is_here(name, data_dir) else recipe.download_needs))
+    return tuple(package for package in needed if not importlib.util.find_spec(package))
 
 
 def is_here(name: str, data_dir: str) -> bool:
@@ -90,18 +95,14 @@ def describe_files(name: str, data_dir: str) -> str:
         folder = None
     if folder == MINI_FOLDER:
         return f"{name} is part of the program"
+    packages = lacking(name, data_dir)
+    missing = f"; needs {' and '.join(packages)}, not installed" if packages else ""
     if folder is not None and is_here(name, data_dir):
-        return f"{name} found in {clean(folder, 60)}{_lacking(facts.recipe.needs)}"
+        return f"{name} found in {clean(folder, 60)}{missing}"
     if facts.recipe.by_hand:
-        return f"{name} is not in {shown} and must be put there by hand{_lacking(facts.recipe.needs)}"
+        return f"{name} is not in {shown} and must be put there by hand{missing}"
     how_much = f" ({size(facts.download_bytes)})" if facts.download_bytes else ""
-    lacking = _lacking((*facts.recipe.needs, *facts.recipe.download_needs))
-    return f"{name} will be downloaded{how_much} to {shown}{lacking}"
-
-
-def _lacking(packages: tuple[str, ...]) -> str:
-    missing = [package for package in packages if not importlib.util.find_spec(package)]
-    return f"; needs {' and '.join(missing)}, not installed" if missing else ""
+    return f"{name} will be downloaded{how_much} to {shown}{missing}"
 
 
 def _of_facts(settings: Settings) -> DataOutlook:
@@ -137,7 +138,8 @@ def _of_fake(settings: Settings) -> DataOutlook:
 
 def _of_folder(settings: Settings) -> DataOutlook:
     """A folder of images by the names in it: their sizes are known when they are read."""
-    shown = clean(settings.dataset.removeprefix("folder:"), 60)
+    shown = clean(settings.dataset.removeprefix("folder:"), 4000)
+    shown = shown if len(shown) <= 40 else f"…{shown[-39:]}"
     root = os.path.expanduser(settings.dataset.removeprefix("folder:"))
     if not os.path.isdir(root):
         return DataOutlook(f"{shown}: there is no such folder")
@@ -145,21 +147,34 @@ def _of_folder(settings: Settings) -> DataOutlook:
     classes = len(layout.train.classes)
     if not classes:
         return DataOutlook(f"{shown}: there is no folder of images in it")
-    room = [MOST_COUNTED]
-    train, valid, test = (_count(split, room) for split in (layout.train, layout.valid, layout.test))
-    more = "more than " if not room[0] else ""
+    splits = (layout.train, layout.valid, layout.test)
+    train, valid, test, whole = _count(
+        tuple(tuple(split.classes.values()) if split else () for split in splits), _now()
+    )
+    more = "" if whole else "more than "
     side = settings.image_size
-    sides = f"made {side} x {side}" if side else "their size is known when they are read"
+    sides = f"made {side} x {side}" if side else "size known when read"
     text = f"{shown}: {more}{train + valid + test:,} images of {classes:,} classes, {sides}"
     return DataOutlook(text, None if more else train, valid, test, None, classes)
 
 
-def _count(split: Split | None, room: list[int]) -> int:
-    """The images of a split, as long as there is `room` to count on."""
-    before = room[0]
-    for folder in split.classes.values() if split else ():
-        for _ in images_in(folder):
-            room[0] -= 1
-            if not room[0]:
-                return before
-    return before - room[0]
+def _now() -> int:
+    """Changes every ten seconds: what is typed on a form meanwhile does not have files counted again."""
+    return int(time.monotonic() / 10)
+
+
+@lru_cache(maxsize=8)
+def _count(splits: tuple[tuple[str, ...], ...], _: int) -> tuple[int, int, int, bool]:
+    """The images below the folders of train, valid and test, and whether all were counted.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+    counts, until = [0, 0, 0], time.monotonic() + LONGEST_LOOK
+    for number, folders in enumerate(splits):
+        for folder in folders:
+            for path in images_in(folder):
+                counts[number] += path is not None
+                if path is None and time.monotonic() > until:
+                    return counts[0], counts[1], counts[2], False
+    return counts[0], counts[1], counts[2], True

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from tui_trainer.catalog import DATASETS, DatasetFacts
 from tui_trainer.console import json_line, on_stdout, print_line
-from tui_trainer.data_outlook import is_here, state_of
+from tui_trainer.data_outlook import is_here, lacking, state_of
 
 RIGHT = ("images", "classes")
 """Columns that are flush right."""
@@ -41,6 +41,7 @@ def _row(name: str, facts: DatasetFacts, data_dir: str) -> dict[str, Any]:
         "torchvision": facts.torchvision,
         "here": facts.reader == "fake" or is_here(name, data_dir),
         "state": state_of(name, data_dir),
+        "lacks": list(lacking(name, data_dir)),
     }
 
 
@@ -51,7 +52,7 @@ def show(found: Sequence[dict[str, Any]]) -> None:
         "images": [f"{row['train_examples'] + row['valid_examples'] + row['test_examples']:,}" for row in found],
         "classes": [f"{row['outputs']:,}" + ("" if row["kind"] == "class" else " labels") for row in found],
         "size": [_size(row["shape"]) for row in found],
-        "state": [row["state"] for row in found],
+        "state": [row["state"] + "*" * bool(row["lacks"]) for row in found],
         "what": [row["title"] for row in found],
     }
     wide = {name: max(len(name), *map(len, cells)) for name, cells in texts.items()}
@@ -68,8 +69,16 @@ def show(found: Sequence[dict[str, Any]]) -> None:
         style = "green" if row["here"] else "yellow" if row["state"].startswith("put") else ""
         text.stylize(style, begin, begin + len(row["state"]))
         print_line(out, text)
-    for note in ("", "Images: of all splits together. Your own: --dataset folder:PATH, table:FILE or FILE.py:NAME."):
+    for note in ("", *_notes(found)):
         print_line(out, Text(note, "dim"))
+
+
+def _notes(found: Sequence[dict[str, Any]]) -> list[str]:
+    notes = ["Images: of all splits together. Your own: folder:PATH, table:FILE, FILE.py:NAME."]
+    packages = sorted({package for row in found for package in row["lacks"]})
+    if packages:
+        notes.append(f"* torchvision needs more for it: pip install {' '.join(packages)}")
+    return notes
 
 
 def _size(shape: list[int] | None) -> str:

@@ -9,9 +9,9 @@ from rich.text import Text
 
 from tui_trainer.console import json_line, on_stdout, print_line
 from tui_trainer.model_list import CLASSES, SIDE
-from tui_trainer.run.comparison import FIGURES, LETTERS, differing
+from tui_trainer.run.comparison import LETTERS, differing, figures
 from tui_trainer.run.listing import LIVE, Summary
-from tui_trainer.text import ago, clean, fixed, number, percent, size
+from tui_trainer.text import ago, clean, fixed, number, size
 
 COLUMNS: dict[str, Callable[[Summary], str]] = {
     "name": lambda run: run.name,
@@ -22,10 +22,10 @@ COLUMNS: dict[str, Callable[[Summary], str]] = {
     "optimizer": lambda run: run.optimizer,
     "lr": lambda run: number(run.lr, 3),
     "epoch": lambda run: f"{run.epoch}/{run.epochs}",
-    "accuracy": lambda run: percent(run.best_accuracy),
+    "score": lambda run: run.headline,
     "loss": lambda run: fixed(run.best_loss),
 }
-NUMBERS = ("lr", "epoch", "accuracy", "loss")
+NUMBERS = ("lr", "epoch", "score", "loss")
 """Columns that are flush right."""
 STYLES = {"failed": "red", "diverged": "red", "lost": "red", "unreadable": "red", "paused": "yellow"}
 STYLES |= dict.fromkeys(("stopped", "interrupted"), "yellow") | dict.fromkeys(("finished", "out_of_patience"), "green")
@@ -52,7 +52,7 @@ def show_runs(runs: Sequence[Summary]) -> None:
 
 def show_comparison(runs: Sequence[Summary]) -> None:
     """A column a run: what came out, then the settings that differ."""
-    rows = {name: [show(run) for run in runs] for name, show in FIGURES.items()}
+    rows = figures(runs)
     differs = differing(runs)
     label = max(map(len, (*rows, *differs)))
     wide = [

@@ -120,7 +120,7 @@ class DataFacts(_Plain):
     classes: tuple[str, ...]
     splits: tuple[Split, ...]
     kept: str
-    """How its numbers are kept, as a phrase."""
+    """The type of its numbers: uint8, float32."""
     low: float
     high: float
     mean: float

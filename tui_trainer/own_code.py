@@ -6,19 +6,20 @@ from collections.abc import Iterable, Mapping
 from tui_trainer import location, trust
 from tui_trainer.errors import ModelError
 from tui_trainer.location import Found
-from tui_trainer.settings import ENV_PREFIX, OWN, Settings, is_place
+from tui_trainer.settings import ENV_PREFIX, OWN, Settings, is_lent, is_place
 
 FORM = "the form"
 """The origin of a value that was typed on the form."""
 
 
 def places(settings: Settings) -> dict[str, Found]:
-    """The code that the settings name, by the setting; none of it runs.
+    """The code that the settings name, by the setting; none of it runs. Objects of a running script are left out.
 
     Raises:
         ModelError: there is no such file or module, or others can change it.
     """
-    return {name: location.find(getattr(settings, name)) for name in OWN if is_place(getattr(settings, name))}
+    named = {name: getattr(settings, name) for name in OWN}
+    return {name: location.find(value) for name, value in named.items() if is_place(value) and not is_lent(value)}
 
 
 def by_user(origin: str) -> bool:
@@ -49,11 +50,11 @@ def admit(settings: Settings, origins: Mapping[str, str], trusted: Iterable[str]
 
 def to_ask(settings: Settings, origins: Mapping[str, str]) -> list[tuple[str, Found]]:
     """The code that the user should agree to before it runs, with what names it."""
-    return [
-        (origins.get(name, "a settings file"), code)
-        for name, code in places(settings).items()
-        if not by_user(origins.get(name, "")) and not trust.is_trusted(code.sha256)
-    ]
+    asked: dict[str, tuple[str, Found]] = {}
+    for name, code in places(settings).items():
+        if not by_user(origins.get(name, "")) and not trust.is_trusted(code.sha256):
+            asked.setdefault(code.sha256, (origins.get(name, "a settings file"), code))
+    return list(asked.values())
 
 
 def admit_again(settings: Settings, trusted: Iterable[str], *, changed: bool) -> None:

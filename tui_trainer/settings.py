@@ -125,12 +125,21 @@ NAMES: dict[str, Callable[[], tuple[str, ...]]] = {
 OWN = ("dataset", "model", "loss", "optimizer", "augment")
 """The settings that can also name code of the user's own."""
 
-_PLACE = re.compile(r"([^\0]+\.py|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*):[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+_PLACE = re.compile(r"(?!folder:|table:)([^\0]+\.py|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*):[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
 def is_place(value: str) -> bool:
     """True for code of the user's own: `path/file.py:Name` or `package.module:Name`."""
     return _PLACE.fullmatch(value) is not None
+
+
+SCRIPT = "script"
+"""What stands for the module in the place of an object that a running script has passed in: `script:Net`."""
+
+
+def is_lent(value: str) -> bool:
+    """True for an object of a running script, which exists in its process only."""
+    return value.startswith(f"{SCRIPT}:")
 
 
 def short(value: str) -> str:
@@ -231,7 +240,8 @@ class Settings(BaseModel):
         "",
         "data",
         "Target",
-        "Column of a table that is to be predicted; several, with commas between them, are one label each.",
+        "Column of a table that is to be predicted: texts and few whole numbers are classes. Several, with commas "
+        "between them, are labels where they hold 0 and 1, and numbers otherwise.",
         max_length=4000,
         fixed="the run has learned to predict it",
     )
@@ -295,7 +305,8 @@ class Settings(BaseModel):
         "data",
         "Normalise",
         "Inputs less their mean, in standard deviations, channel by channel: of ImageNet, or of the training data. "
-        "auto is imagenet for a pretrained model, data for tables, and none else.",
+        "auto is imagenet for a pretrained model, data for tables, and none else. Unless it is none, numbers to be "
+        "predicted are standardised too.",
         fixed="the model has learned from inputs like these",
     )
     augment: Annotated[str, _part("augment")] = _setting(
@@ -750,6 +761,11 @@ class Settings(BaseModel):
 
 
 FIELDS: dict[str, FieldInfo] = Settings.model_fields
+
+
+def is_of_script(settings: Settings) -> bool:
+    """True when a part of the run is an object of a running script."""
+    return any(is_lent(getattr(settings, name)) for name in OWN)
 
 
 def group_of(name: str) -> str:

@@ -1,7 +1,6 @@
 """A batch size that is left open becomes the largest that fits, and to look for it leaves no trace."""
 
 import tomllib
-from pathlib import Path
 
 import pytest
 import torch
@@ -57,9 +56,7 @@ def test_auto_is_recorded_as_the_number_that_was_used(tiny: Settings) -> None:
     assert "the largest batch size that fits" in [e.what for e in only(Preparing, events)]
 
 
-def test_it_stays_the_same_when_the_run_is_carried_on(
-    tiny: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_stays_the_same_when_the_run_is_carried_on(tiny: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = tiny.model_copy(update={"batch_size": 0, "limit_train_batches": 2})
     run = LocalRun(settings.model_copy(update={"max_steps": 3}))
     list(run.events())

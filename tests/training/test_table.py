@@ -1,6 +1,7 @@
 """Tables: what their columns become, what is predicted from them, and what is refused with which sentence."""
 
 import math
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,13 @@ from pyarrow import parquet
 from tests.training.plain_loop import only
 from tests.training.tables import PARTS, columns_of, table, write
 from tests.training.test_data import loaded
+from tui_trainer.catalog import table_file
+from tui_trainer.catalog.table_file import describe_table
 from tui_trainer.errors import DataError
 from tui_trainer.run.commands import Inbox
 from tui_trainer.run.events import Evaluated, Event, Preparing, RunEnded, RunStarted, Warned
-from tui_trainer.settings import Settings
+from tui_trainer.settings import Settings, is_place
+from tui_trainer.text import clean
 from tui_trainer.training import columns, data
 from tui_trainer.training.columns import Column, read_columns
 from tui_trainer.training.examples import Data, Tensors
@@ -196,6 +200,11 @@ def test_without_a_target_its_columns_are_named_and_no_escape_code_gets_through(
     message = refused(path, "")
     assert "Name it with --target. Its columns: rooms, area, town, garden, price, \\x1b[31mred." in message
     assert "\x1b" not in message
+
+
+@pytest.mark.parametrize("name", ["table:houses.csv", "table:a/houses.csv", "table:~/houses", "folder:pets"])
+def test_a_table_is_not_taken_for_code_of_the_users_own(name: str) -> None:
+    assert not is_place(name) and Settings(dataset=name).dataset == name
 
 
 # --- what columns become -------------------------------------------------------------------------------------------
@@ -390,3 +399,54 @@ def test_categories_and_what_is_missing_help_to_predict(tmp_path: Path) -> None:
 )
 def test_settings_of_images_are_refused(more: dict[str, Any], words: str, tmp_path: Path) -> None:
     assert words in refused(write(tmp_path / "a.csv", SEVERAL), "few", **more)
+
+
+# --- a short look --------------------------------------------------------------------------------------------------
+
+
+def test_a_short_look_tells_rows_columns_and_what_is_wrong_without_reading_it_all(tmp_path: Path) -> None:
+    path = write(tmp_path / "houses.csv", HOUSES)
+    shown = clean(path.name, 60)
+    assert describe_table(path, "price") == (f"{shown}: 12 rows, 5 columns, predicting price", 12)
+    assert describe_table(path, " rooms, area")[0].endswith("5 columns, predicting rooms, area")
+    assert describe_table(path, "")[0].endswith("5 columns, which column is the target?")
+    assert describe_table(path, "prize")[0].endswith("5 columns, there is no column prize")
+    with open(path, "a") as file:
+        file.write("1,2,Ulm,True,3")
+    assert describe_table(path, "price")[1] == 13
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.csv", b"", "a.csv is empty."),
+        ("a.csv", b"\xff\xfea", "line 1 is not UTF-8 text"),
+        ("a.csv", b"x,y\n", "0 rows, 2 columns, there is no column price"),
+        ("a.csv", b"\x1b[1m,y\n1,2", "1 rows, 2 columns"),
+        ("a.parquet", b"x", "a.parquet: its rows and columns are known when it is read"),
+        ("a.txt", b"x", "a table must end in .csv, .tsv or .parquet."),
+        ("none.csv", None, "none.csv: No such file or directory"),
+        ("none.parquet", None, "none.parquet: No such file or directory"),
+        ("nul\0.csv", None, "embedded null byte"),
+        ("folder.csv", Path(), "folder.csv: Is a directory"),
+    ],
+)
+def test_a_short_look_fails_for_nothing(name: str, content: Any, words: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        path.mkdir()
+    text, _ = describe_table(path, "price")
+    assert words in text and text.isprintable()
+
+
+def test_what_is_too_large_is_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table_file, "MOST_COUNTED", 20)
+    text, rows = describe_table(write(tmp_path / "houses.csv", HOUSES), "price")
+    assert rows is None and "many rows, 5 columns" in text
+
+
+def test_a_table_of_numbers_needs_no_torch_to_be_looked_at() -> None:
+    code = "import sys, tui_trainer.catalog.table_file; assert not {'torch', 'numpy', 'pyarrow'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,6 +1,7 @@
 """Each task learns as a plain loop does, measures what a slow count measures, and carries on to the last bit."""
 
 import csv
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -28,7 +30,10 @@ from tui_trainer.training import tasks
 from tui_trainer.training.batches import Order
 from tui_trainer.training.data import stratified
 from tui_trainer.training.examples import Data, Tensors, moments
+from tui_trainer.training.export import export
 from tui_trainer.training.loop import fit
+from tui_trainer.training.predict import Prediction, predict_split
+from tui_trainer.training.trained import load_trained
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 BATCHES = 6
@@ -57,6 +62,7 @@ class Case:
     more: dict[str, Any] = field(default_factory=dict)
     standardised: bool = False
     of_class: bool = False
+    weighted: bool = False
 
 
 SIGMOID: dict[str, Loss] = {
@@ -83,7 +89,24 @@ CASES = {
         SMOOTHED,
         of_class=True,
     ),
+    "binary, weighted": Case(
+        "binary",
+        "worn",
+        yes_no,
+        {"bce": nn.BCEWithLogitsLoss()},
+        {"class_weights": "balanced"},
+        of_class=True,
+        weighted=True,
+    ),
     "multilabel": Case("multilabel", "shoe,upper,bright", numbers, SIGMOID),
+    "multilabel, weighted": Case(
+        "multilabel",
+        "shoe,upper,bright",
+        numbers,
+        {"bce": nn.BCEWithLogitsLoss()},
+        {"class_weights": "balanced"},
+        weighted=True,
+    ),
     "regression": Case("regression", "lower", numbers, PLAIN, standardised=True),
     "regression of two": Case("regression", "lower,ink", numbers, {"mse": nn.MSELoss()}, standardised=True),
     "regression as it is": Case("regression", "ink", numbers, {"l1": nn.L1Loss()}, {"normalize": "none"}),
@@ -120,11 +143,12 @@ def plain_run(case: Case, path: Path, loss_fn: Loss, seed: int = 0) -> tuple[lis
     network = nn.Sequential(*layers)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     train_X, train_y = X[~held_out], y[~held_out]
+    learned = nn.BCEWithLogitsLoss(pos_weight=1 / train_y.mean(0) - 1) if case.weighted else loss_fn
     order, losses, measured = Order(len(train_y), 32, seed=seed, limit=BATCHES), [], []
     for epoch in (1, 2):
         order.epoch = epoch
         for indices in order:
-            loss = loss_fn(network(train_X[indices]), train_y[indices])
+            loss = learned(network(train_X[indices]), train_y[indices])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -416,8 +440,44 @@ def test_the_loss_that_was_used_is_in_run_toml(tiny: Settings, tmp_path: Path) -
     run = LocalRun(settings_of(tiny, case, path, dry_run=True))
     events = list(run.events())
     assert only(RunEnded, events)[0].reason == "finished"
-    assert run.folder is not None and run.folder.path.name.endswith("-mlp-table")
+    assert run.folder is not None and "-mlp-" in run.folder.path.name
     assert read_toml(run.folder.manifest).values["loss"] == "kl_div"
+
+
+@pytest.mark.parametrize("name", ["binary", "multilabel", "regression", "distribution"])
+def test_a_run_of_each_task_predicts_and_is_exported_as_it_was_measured(
+    name: str, tiny: Settings, tmp_path: Path
+) -> None:
+    case = CASES[name]
+    path = table(tmp_path / "table.csv", case.target, rows=120)
+    run = LocalRun(settings_of(tiny, case, path, epochs=1, limit_train_batches=2, name="it"))
+    valid = only(Evaluated, run.events())[-1]
+    assert run.folder is not None
+    trained = load_trained(run.folder)
+    steps, said = predict_split(trained, "valid", top=2), []
+    while True:
+        try:
+            said.append(next(steps))
+        except StopIteration as done:
+            figures = done.value
+            break
+    assert {name: getattr(valid, name) for name in figures} == figures
+    found = only(Prediction, said)
+    assert len(found) == 12 and all(len(one.top) == (0 if name == "regression" else 2) for one in found)
+    if name == "regression":
+        errors = [abs(one.numbers[0] - one.true[0]) for one in found]
+        assert sum(errors) / 12 == pytest.approx(valid.scores["mae"], rel=1e-4)
+    elif len(valid.confusion):
+        right = [one.top[0][0] == (one.true[0] if len(one.true) == 1 else np.argmax(one.true)) for one in found]
+        assert sum(right) / 12 == pytest.approx(valid.accuracy)
+
+    *_, last = export(run.folder, "safetensors")
+    assert last.endswith("written")
+    with safe_open(run.folder.path / "exports" / "best.safetensors", "pt") as file:
+        about = file.metadata()
+    assert about["outputs"].startswith("one ")
+    assert [column["column"] for column in json.loads(about["preprocessing"])["columns"]] == PARTS
+    assert ("targets" in about) == (name == "regression")
 
 
 @pytest.mark.parametrize("task", ["binary", "multilabel", "regression", "distribution"])

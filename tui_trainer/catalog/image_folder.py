@@ -52,8 +52,10 @@ def layout_of(path: str) -> Layout:
     )
 
 
-def images_in(folder: str) -> Iterator[str]:
+def images_in(folder: str) -> Iterator[str | None]:
     """The paths of all images below `folder`, in order; links are followed, each folder once.
+
+    None comes for each folder that is opened, so that a search which finds nothing can be given up.
 
     Raises:
         OSError: a folder cannot be read.
@@ -66,6 +68,7 @@ def images_in(folder: str) -> Iterator[str]:
         if (known.st_dev, known.st_ino) in seen:
             continue
         seen.add((known.st_dev, known.st_ino))
+        yield None
         folders = []
         with os.scandir(here) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):

@@ -5,6 +5,7 @@ from typing import Any
 
 from tui_trainer import own_code
 from tui_trainer.errors import CheckpointError, FolderError, LockedError, SettingsError
+from tui_trainer.run import scores
 from tui_trainer.run.events import RunStarted
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.journal import read
@@ -12,7 +13,7 @@ from tui_trainer.run.state import RunState
 from tui_trainer.schedule import lr_factor
 from tui_trainer.settings import FIELDS, Settings, as_text, flag, why_fixed
 from tui_trainer.sources import Source, read_environment, read_toml, resolve
-from tui_trainer.text import clean, fixed, number, percent
+from tui_trainer.text import clean, number
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +134,8 @@ def told(started: RunStarted, folder: RunFolder | None = None) -> list[str]:
     lines = [f"{name}carries on from {clean(started.resumed_from)}: {place} (step {started.step:,})"]
     best = ""
     if started.best_epoch is not None:
-        best = (
-            f", best so far (epoch {started.best_epoch}, loss {fixed(started.best_loss)}, "
-            f"accuracy {percent(started.best_accuracy)})"
-        )
+        measured = scores.sentence(started.best_loss, scores.of(started), scores.best(started))
+        best = f", best so far (epoch {started.best_epoch}, {measured})"
     lines.append(
         f"restored  weights, {clean(s['optimizer'], 20)} state, random numbers, place in the epoch, patience{best}"
     )

@@ -16,7 +16,7 @@ from tui_trainer.catalog import Shape
 from tui_trainer.errors import DataError
 from tui_trainer.settings import Settings
 from tui_trainer.text import clean, size
-from tui_trainer.training import augment
+from tui_trainer.training import augment, plugins
 from tui_trainer.training.augment import Augment, Recipes, generator_of, seed_of_batch, seeded
 from tui_trainer.training.examples import Batch, Data, Examples, Tensors
 from tui_trainer.training.own import Change
@@ -280,7 +280,7 @@ class Loader(Batches):
         if recipes is not None:
             self._augment = None
         self._loader: DataLoader[tuple[Tensor, Tensor]] | None = DataLoader(
-            Fetched(examples, recipes),
+            plugins.WithCode(Fetched(examples, recipes)),
             sampler=Numbers(order),
             batch_size=None,
             num_workers=workers,

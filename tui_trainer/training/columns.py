@@ -1,8 +1,7 @@
 """The columns of a table in a file: those that are numbers, and texts as codes. CSV is read piece by piece."""
 
-import csv
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tui_trainer.catalog.table_file import KINDS, names_of, rows_of
 from tui_trainer.errors import DataError
 from tui_trainer.text import clean
 
@@ -56,8 +56,8 @@ def read_columns(path: Path) -> Generator[int, None, list[Column]]:
         DataError: it is missing, damaged or no table; the message names the file, and the line where there is one.
     """
     kind = path.suffix.lower()
-    if kind not in (".csv", ".tsv", ".parquet"):
-        raise DataError(f"{clean(path)}: a table must end in .csv, .tsv or .parquet.")
+    if kind not in KINDS:
+        raise DataError(f"{clean(path)}: a table must end in {', '.join(KINDS[:-1])} or {KINDS[-1]}.")
     try:
         if kind == ".parquet":
             return _parquet(path)
@@ -70,8 +70,8 @@ def _csv(path: Path) -> Generator[int, None, list[Column]]:
     """Each column is taken for numbers until a text is met in it: then the file is read again from its beginning."""
     texts: set[int] = set()
     while True:
-        rows = _rows(path)
-        names = _names(next(rows, []), path)
+        rows = rows_of(path)
+        names = names_of(next(rows, []), path)
         makers = [Texts() if i in texts else Numbers() for i in range(len(names))]
         count = 0
         while piece := list(islice(rows, PIECE)):
@@ -83,63 +83,6 @@ def _csv(path: Path) -> Generator[int, None, list[Column]]:
             yield count
         else:
             return [maker.made(name) for maker, name in zip(makers, names, strict=True)]
-
-
-def _rows(path: Path) -> Iterator[list[str]]:
-    """The rows of a CSV file, all as long as the first, which names the columns; empty lines are passed over."""
-    shown, columns, line = clean(path), 0, 0
-    marks = "\t" if path.suffix.lower() == ".tsv" else ",;\t"
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            first = file.readline()
-            file.seek(0)
-            reader = csv.reader(file, delimiter=max(marks, key=first.count), strict=True)
-            for row in reader:
-                line = reader.line_num
-                if not row:
-                    continue
-                if columns and len(row) != columns:
-                    raise DataError(
-                        f"{shown}: line {line:,} has {len(row):,} values, and there are {columns:,} columns. Mend the "
-                        "line; a value that holds the separator needs quotes."
-                    )
-                columns = len(row)
-                yield row
-    except UnicodeDecodeError as error:
-        raise DataError(f"{shown}: line {_not_utf8(path):,} is not UTF-8 text. Save the file as UTF-8.") from error
-    except csv.Error as error:
-        raise DataError(f"{shown}: the row behind line {line:,} is not CSV: {clean(error)}.") from error
-
-
-def _not_utf8(path: Path) -> int:
-    """The number of the first line that is no UTF-8 text."""
-    with open(path, "rb") as file:
-        return next((number for number, line in enumerate(file, 1) if not _is_utf8(line)), 0)
-
-
-def _is_utf8(line: bytes) -> bool:
-    try:
-        line.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _names(first: list[str], path: Path) -> list[str]:
-    """The names of the columns, from the first row of a file.
-
-    Raises:
-        DataError: it does not name them.
-    """
-    names = [name.strip() for name in first]
-    twice = [name for name in names if name and names.count(name) > 1]
-    if not names:
-        raise DataError(f"{clean(path)} is empty.")
-    if twice:
-        raise DataError(f"{clean(path)} has two columns called {clean(twice[0], 60)}. Rename one.")
-    if Numbers().add(names):
-        raise DataError(f"{clean(path)}: the first line must name the columns, and holds numbers only.")
-    return names
 
 
 class Numbers:
@@ -203,7 +146,7 @@ def _parquet(path: Path) -> list[Column]:
         table = parquet.ParquetFile(path).read()
     except pyarrow.ArrowException as error:
         raise DataError(f"{clean(path)}: not a Parquet file, or a damaged one ({clean(error)}).") from error
-    names = _names(table.column_names, path)
+    names = names_of(table.column_names, path)
     return [_arrow_column(pyarrow, name, values) for name, values in zip(names, table, strict=True)]
 
 

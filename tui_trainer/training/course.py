@@ -57,7 +57,7 @@ class Course:
         self.writer = Writer()
         self.loss_function = make_loss(s, task)
         self.code: dict[str, str] = {}
-        """The user's own code by its location: the SHA-256 of the file."""
+        """The user's own code, by file or module: the SHA-256."""
         weights = balance.weights_of(s, task, splits, self.outputs)
         weights = None if weights is None else weights.to(device)
         self.learned_loss = balance.loss_to_learn(s, task, weights) or self.loss_function

@@ -48,6 +48,7 @@ def load(settings: Settings) -> Generator[Event, None, Data]:
         valid_is_test=valid is found.test,
         categories=found.categories,
         columns=found.columns,
+        recipe=found.recipe,
         mean=mean,
         std=std,
         target_mean=target_mean,

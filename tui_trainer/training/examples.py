@@ -152,6 +152,8 @@ class Source:
     """Of a table: how many values each of its last columns has, which hold whole numbers from 0."""
     columns: tuple[str, ...] = ()
     """Of a table: what each column of the inputs is called."""
+    recipe: tuple[dict[str, Any], ...] = ()
+    """And how it is made of a column of the file: plain values that JSON can hold."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +175,7 @@ class Data:
     """Validation uses the test split, so no test is left for the end."""
     categories: tuple[int, ...] = ()
     columns: tuple[str, ...] = ()
+    recipe: tuple[dict[str, Any], ...] = ()
     mean: tuple[float, ...] = ()
     """Of each channel or column, and its standard deviation: what inputs are normalised by; empty when they are not."""
     std: tuple[float, ...] = ()

@@ -64,7 +64,6 @@ def facts(splits: Data, settings: Settings) -> DataFacts:
     inputs, y = train.raw(indices)
     finite = inputs.double()[torch.isfinite(inputs)]
     none = not len(finite)
-    as_bytes = inputs.dtype == torch.uint8
     named = [("train", train), ("valid", splits.valid), ("test", splits.test)]
     table = not looks.is_pictured(splits.shape) and len(splits.shape) == 1
     return DataFacts(
@@ -78,7 +77,7 @@ def facts(splits: Data, settings: Settings) -> DataFacts:
             for name, part in named
             if part is not None
         ),
-        kept="bytes, the model gets 0 to 1" if as_bytes else str(inputs.dtype).removeprefix("torch."),
+        kept=str(inputs.dtype).removeprefix("torch."),
         low=0.0 if none else float(finite.min()),
         high=0.0 if none else float(finite.max()),
         mean=0.0 if none else float(finite.mean()),

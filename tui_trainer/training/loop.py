@@ -27,7 +27,7 @@ from tui_trainer.run.events import (
     Warned,
 )
 from tui_trainer.run.resume import Resume
-from tui_trainer.settings import Settings
+from tui_trainer.settings import Settings, is_of_script
 from tui_trainer.text import clean
 from tui_trainer.training import (
     batch_size,
@@ -308,12 +308,14 @@ def save_to_hand_over(course: Course, command: commands.HandOver) -> Iterator[Ha
     Raises:
         Stopped: it is saved, and the run ends here.
     """
-    yield from course.save_now()
-    yield from settle(course)
-    if not course.failed_saves:
-        raise Stopped(command)
+    reason = "it has objects of a script, which are in its process only" if is_of_script(course.settings) else ""
+    if not reason:
+        yield from course.save_now()
+        yield from settle(course)
+        if not course.failed_saves:
+            raise Stopped(command)
+        reason = f"it cannot be saved ({course.why_not_saved})"
     course.inbox.stop = None
-    reason = f"it cannot be saved ({course.why_not_saved})"
     yield Warned(text=f"the run is not handed over: {reason}", answers="HandOver")
 
 
@@ -401,9 +403,7 @@ def prepare(
     yield Preparing(what="model")
     if resume is None and settings.pretrained:
         yield from weights.fetch(settings.model)
-    built = (
-        settings if resume is None else settings.model_copy(update={"pretrained": False})
-    )  # it has weights of its own
+    built = settings if resume is None else settings.model_copy(update={"pretrained": False})  # its weights are saved
     outputs = task.outputs(splits)
     model = models.build(built, splits.shape, outputs, categories=splits.categories, classes=splits.classes).to(device)
     if settings.channels_last:
@@ -426,7 +426,7 @@ def prepare(
                 text=f"the model is not compiled ({type(error).__name__}: {reason}); its layers run one by one"
             )
     course = Course(settings, splits, task, model, device, inbox, folder, forward)
-    course.code = {found.location: found.sha256 for found in code.values()}
+    course.code = {found.location.rpartition(":")[0]: found.sha256 for found in code.values()}
     try_out(course)
     if resume is None or saved is None:
         course.begin_epoch(1)

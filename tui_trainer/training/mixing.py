@@ -24,8 +24,10 @@ class Mixing:
         """`outputs` are the numbers C that the model gives.
 
         Raises:
-            ModelError: pieces are to be cut out of what is no image.
+            ModelError: pieces are to be cut out of what is no image, or categories are to be mixed.
         """
+        if data.categories:
+            raise ModelError(f"mixup mixes numbers, and columns of {data.name} are categories. Set it to 0.")
         if settings.cutmix and len(data.shape) != 3:
             raise ModelError(f"cutmix cuts pieces out of images, and {data.name} holds none: use --mixup instead.")
         self._alphas = {"mixup": settings.mixup, "cutmix": settings.cutmix}

@@ -112,8 +112,12 @@ class Trained:
         scale = normal(self.started.mean, self.started.std, self.shape, X.device)
         return X if scale is None else (X - scale[0]) / scale[1]
 
-    def preprocessing(self) -> dict[str, Any]:
-        """How an image becomes an input: plain values that JSON can hold."""
+    def preprocessing(self, found: Data) -> dict[str, Any]:
+        """How an image or a row of a table becomes an input: plain values that JSON can hold. `found` is the data."""
+        normalised = {"mean": self.started.mean, "std": self.started.std} if self.started.mean else "none"
+        if len(self.shape) != 3:
+            columns = {"columns": found.recipe} if found.recipe else {}
+            return {"layout": "N, columns", "dtype": "float32", **columns, "normalize": normalised}
         return {
             "layout": "NCHW",
             "dtype": "float32",
@@ -121,7 +125,7 @@ class Trained:
             "value_range": [0, 1],
             "resize": list(self.image_size),
             "pad": self.settings.pad,
-            "normalize": {"mean": self.started.mean, "std": self.started.std} if self.started.mean else "none",
+            "normalize": normalised,
         }
 
 

@@ -17,7 +17,6 @@ from textual.binding import Binding
 from textual.geometry import Size
 from textual.screen import Screen
 
-from tui_trainer import own_code, trust
 from tui_trainer.errors import TrainerError
 from tui_trainer.run.commands import Command, Continue, Pause, SaveCheckpoint, Stop, Wake
 from tui_trainer.run.events import RunEnded
@@ -33,8 +32,8 @@ from tui_trainer.signals import end_within_grace
 from tui_trainer.sources import Resolved, Source, resolve
 from tui_trainer.text import clean, clean_lines
 from tui_trainer.ui import terminal
+from tui_trainer.ui.admit import admit
 from tui_trainer.ui.compare_screen import CompareScreen
-from tui_trainer.ui.dialogs import Ask
 from tui_trainer.ui.replay_screen import ReplayScreen
 from tui_trainer.ui.run_screen import RunScreen
 from tui_trainer.ui.runs_screen import RunsScreen
@@ -63,12 +62,16 @@ class TrainerApp(App[None]):
         replay: ReplayScreen | None = None,
         compared: list[RunFolder] | None = None,
         runs: bool = False,
+        local: LocalRun | None = None,
     ) -> None:
-        """`runs` opens the list of runs where there are some, in place of the form."""
+        """`local` is a run that is made already and trains here.
+
+        `runs` opens the list of runs where there are some, in place of the form.
+        """
         super().__init__(driver_class=terminal.Driver if sys.platform != "win32" else None)
         self._resolved, self._start, self._preset = resolved, start, preset
         self._recorded, self._carried, self._replay = recorded, carried, replay
-        self._compared, self._runs_first = compared, runs
+        self._compared, self._runs_first, self._local = compared, runs, local
         known = recorded.folder if recorded else carried.folder if carried else compared[0] if compared else None
         self._output_dir = os.path.relpath(known.path.parent) if known else resolved.settings.output_dir
         self.crash = ""
@@ -88,6 +91,8 @@ class TrainerApp(App[None]):
             self.push_screen(self._replay, lambda _: self.exit())
         elif self._recorded is not None:
             self.watch_run(RunScreen(self._recorded))
+        elif self._local is not None:
+            self.watch_run(RunScreen(self._local))
         elif self._carried is not None:
             self.carry_on(self._carried)
         elif self._start:
@@ -186,25 +191,7 @@ class TrainerApp(App[None]):
 
     @on(SettingsScreen.Start)
     def start(self, message: SettingsScreen.Start) -> None:
-        """Start what the form says, once the user has agreed to the code that a settings file names."""
-        try:
-            unknown = own_code.to_ask(message.settings, message.origins)
-            if not unknown:
-                self.start_run(own_code.admit(message.settings, message.origins))
-                return
-        except TrainerError as error:
-            self._say(str(error), "error")
-            return
-
-        def agreed(answer: str | None) -> None:
-            if answer == "run":
-                for _, code in unknown:
-                    trust.remember(code.sha256, code.path)
-                self.start(message)
-
-        questions = "\n".join(trust.question(code, place) for place, code in unknown)
-        answers = {"back": "Back to the form", "run": "I know this code: run it"}
-        self.push_screen(Ask(questions, answers), agreed)
+        admit(self, message.settings, message.origins, self.start_run)
 
     def start_run(self, settings: Settings) -> None:
         """Train here, and show it."""

@@ -10,7 +10,7 @@ from tui_trainer.looked import Answer, DataFacts, Order, Samples
 from tui_trainer.text import clean
 from tui_trainer.ui.look_screen import KEYS, LEAVING, LookScreen
 from tui_trainer.ui.widgets.data_sheets import ClassList, ColumnList, Facts, Histograms, RowList
-from tui_trainer.ui.widgets.keys import KeyLine
+from tui_trainer.ui.widgets.keys import KeyLine, bindings_of
 from tui_trainer.ui.widgets.pictures import Pictures
 from tui_trainer.ui.widgets.sheet import ListSheet
 
@@ -116,14 +116,17 @@ class DataScreen(LookScreen):
         epoch = f" · epoch {samples.order.epoch:,}" if not self.original and facts.changes else ""
         which = f" · only {clean(facts.classes[only], 30)}" if only is not None else ""
         self.pictures.border_title = Content(f"train · {how}{epoch}{which}")
-        self.pictures.border_subtitle = Content(f"{samples.order.page + 1:,} of {samples.pages:,}")
+        self.pictures.border_subtitle = Content(
+            f"{samples.order.page + 1:,} of {samples.pages:,}" if samples.pages else ""
+        )
         self.pictures.show(samples, original=self.original)
 
     # --- keys ---
 
     def list_of_keys(self) -> ListSheet | None:
-        if self.has_class("-right") and self.columns.display:
-            return self.columns
+        if self.columns.display and (self.has_class("-right") or not self.class_list.display):
+            rows = self.query_one(RowList)
+            return self.columns if self.columns.count > self.columns.room else rows
         return self.class_list if self.class_list.display else None
 
     def action_move(self, rows: int) -> None:
@@ -159,7 +162,7 @@ class DataScreen(LookScreen):
     def _choose(self, only: int | None) -> None:
         if only != self.class_list.only:
             self.class_list.only, self.page = only, 0
-            self.class_list.refresh()
+            self.class_list.place()
             self.query_one(KeyLine).refresh()
             self.order()
 
@@ -176,6 +179,16 @@ class DataScreen(LookScreen):
         if binding.action == "other" and self.is_mounted and self.facts is not None:
             return "Facts" if self.has_class("-right") else "Images" if self.has_pictures else "Table"
         return binding.description
+
+    def shown_keys(self) -> list[Binding]:
+        """A table has no images; and where both sides are in sight only two lists want a key to change."""
+        hidden = set()
+        if self.facts is not None:
+            if not self.has_pictures:
+                hidden = {"turn(1)", "epoch", "original", "only"}
+            if not self.has_class("-narrow") and not (self.columns.display and self.class_list.display):
+                hidden.add("other")
+        return [b for b in bindings_of(self) if b.show and b.action not in hidden]
 
     def why_not(self, action: str) -> str | None:
         name = action.split("(")[0]

@@ -87,6 +87,9 @@ class LookScreen(Screen[None]):
         """Show nothing: it is looked at anew."""
         raise NotImplementedError
 
+    def gave_up(self) -> None:
+        """Say of what is missing that it will not come."""
+
     def list_of_keys(self) -> ListSheet | None:
         """The list that the keys move in."""
         raise NotImplementedError
@@ -127,6 +130,7 @@ class LookScreen(Screen[None]):
             self._over = True
         elif answer.error is not None:
             self.error = answer.error
+            self.gave_up()
         elif answer.preparing is not None:
             self._what, self._since = answer.preparing, time.monotonic()
         elif answer.warning is not None:

@@ -1,7 +1,7 @@
 """The model of a run to come: its layers, and what it takes to train it, measured."""
 
 from textual.binding import Binding
-from textual.containers import Vertical
+from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.widget import Widget
 
@@ -9,7 +9,7 @@ from tui_trainer.looked import Answer, Memory, ModelFacts, Speed
 from tui_trainer.text import clean, clock, number, percent, size
 from tui_trainer.ui.look_screen import KEYS, LEAVING, LookScreen
 from tui_trainer.ui.widgets.data_sheets import bar
-from tui_trainer.ui.widgets.keys import KeyLine
+from tui_trainer.ui.widgets.keys import KeyLine, bindings_of
 from tui_trainer.ui.widgets.panel import MUTED
 from tui_trainer.ui.widgets.sheet import ListSheet, Sheet, cut, labelled
 
@@ -23,7 +23,7 @@ class LayerList(ListSheet):
         self.facts, self.top = facts, 0
         text = f" · {len(facts.layers):,} · {facts.parameters:,} parameters" if facts else ""
         self.border_title = Content(f"layers{text}")
-        self.refresh()
+        self.place()
 
     @property
     def count(self) -> int:
@@ -80,12 +80,11 @@ class Totals(Sheet):
         if f is None:
             return []
         frozen = f.parameters - f.trainable
-        parts = f"{f.trainable:,} trainable, {frozen:,} frozen" if frozen else "all trainable"
+        parts = f", {f.trainable:,} trainable, {frozen:,} frozen" if frozen else ", all trainable"
         inputs = " x ".join(str(n) for n in f.shape)
         rows = [
             ("model", f.name, "bold"),
-            ("parameters", f"{f.parameters:,}", "bold"),
-            ("", parts, "$secondary" if frozen else ""),
+            ("parameters", f"{f.parameters:,}{parts}", "bold"),
             ("inputs", f"{inputs}, {f.outputs:,} output{'s' if f.outputs != 1 else ''}", ""),
             ("learns", f"{f.task}, loss {f.loss}", ""),
         ]
@@ -97,6 +96,8 @@ class MemoryUse(Sheet):
 
     memory: Memory | None = None
     peak: int | None = None
+    note = "after the first steps"
+    """What is said while nothing was measured."""
 
     def show(self, memory: Memory | None, peak: int | None = None) -> None:
         self.memory, self.peak = memory, peak
@@ -106,7 +107,7 @@ class MemoryUse(Sheet):
     def lines(self, width: int, height: int) -> list[Content]:
         m = self.memory
         if m is None:
-            return [Content.styled("after the first steps", MUTED)]
+            return [Content.styled(self.note, MUTED)]
         parts = [
             ("weights", m.weights),
             ("gradients", m.gradients),
@@ -117,9 +118,7 @@ class MemoryUse(Sheet):
         total = sum(count for _, count in parts)
         room = max(0, min(24, width - 24))
         lines = [
-            Content.assemble(
-                (f"{name:<11} ", MUTED), f"{size(count):>9}  ", bar(count / (total or 1), room, "$primary")
-            )
+            Content.assemble((f"{name:<11}", MUTED), f"{size(count):>9}  ", bar(count / (total or 1), room, "$primary"))
             for name, count in parts
         ]
         share = f"of {size(m.free + total)} free before" if m.free else ""
@@ -127,8 +126,8 @@ class MemoryUse(Sheet):
         if self.peak is not None:
             lines.append(Content.assemble(("peak       ", MUTED), f"{size(self.peak):>9}  held by torch"))
         how = (
-            f"Counted after a step of {clean(m.optimizer_name, 30)}: activations are what one batch keeps for the "
-            "backward pass. What libraries take beside it is not in it."
+            f"Counted after a step of {clean(m.optimizer_name, 30)}; activations are what a batch keeps for its "
+            "backward pass. Workspace of libraries comes on top."
         )
         return [*lines, *Content.styled(how, MUTED).wrap(max(10, width))]
 
@@ -138,6 +137,8 @@ class Pace(Sheet):
 
     speed: Speed | None = None
     device = ""
+    note = "after the memory"
+    """What is said while nothing was measured."""
 
     def show(self, speed: Speed | None, device: str = "") -> None:
         self.speed, self.device = speed, device
@@ -147,10 +148,10 @@ class Pace(Sheet):
     def lines(self, width: int, height: int) -> list[Content]:
         s = self.speed
         if s is None:
-            return [Content.styled("after the memory", MUTED)]
+            return [Content.styled(self.note, MUTED)]
         whole = s.epochs * (s.epoch_seconds + s.valid_seconds)
         used = f"{number(s.cores_used, 2)} of {s.cores} cores"
-        used += f", GPU {100 * s.gpu:.0f} % of the time" if s.gpu is not None else ""
+        used += f", GPU {100 * s.gpu:.0f} % busy" if s.gpu is not None else ""
         rows = [
             (
                 "steps",
@@ -159,21 +160,21 @@ class Pace(Sheet):
             ),
             (
                 "an epoch",
-                f"{span(s.epoch_seconds)} for {s.epoch_batches:,} batches, {span(s.valid_seconds)} validation",
+                f"{span(s.epoch_seconds)}, {s.epoch_batches:,} batches; {span(s.valid_seconds)} validation",
                 "",
             ),
             ("the run", f"{span(whole)} for {s.epochs:,} epochs", "bold"),
             ("machine", used, ""),
             ("data", f"{percent(s.waited)} of the time waited for, {s.data_path}", ""),
-            ("measured", f"on {s.batches:,} batches of {s.batch_size:,}; the first {s.left_out} are left out", MUTED),
+            ("measured", f"{s.batches:,} batches of {s.batch_size:,}, without the first {s.left_out}", MUTED),
         ]
         return labelled(rows, width)
 
 
 def span(seconds: float) -> str:
-    """A duration as one says it: `0.8 s`, `12 s`, `3:20`."""
+    """A duration as one says it: `0.04 s`, `0.8 s`, `12 s`, `3:20`."""
     if seconds < 10:
-        return f"{seconds:.1f} s"
+        return f"{number(seconds, 2 if seconds >= 1 else 1)} s"
     return f"{seconds:.0f} s" if seconds < 60 else clock(seconds)
 
 
@@ -194,7 +195,10 @@ class ModelScreen(LookScreen):
         self.facts: ModelFacts | None = None
         self.memory: Memory | None = None
         self.layer_list = LayerList()
-        return [Vertical(self.layer_list, id="left"), Vertical(Totals(), MemoryUse(), Pace(), id="right")]
+        return [
+            Vertical(self.layer_list, id="left"),
+            VerticalScroll(Totals(), MemoryUse(), Pace(), id="right", can_focus=False),
+        ]
 
     @property
     def has_some(self) -> bool:
@@ -202,9 +206,15 @@ class ModelScreen(LookScreen):
 
     def forget(self) -> None:
         self.facts = self.memory = None
-        self.query_one(MemoryUse).show(None)
-        self.query_one(Pace).show(None)
+        for sheet in (self.query_one(MemoryUse), self.query_one(Pace)):
+            sheet.note = type(sheet).note
+            sheet.show(None)
         self.remove_class("-right")
+
+    def gave_up(self) -> None:
+        for sheet in (self.query_one(MemoryUse), self.query_one(Pace)):
+            sheet.note = "not measured"
+            sheet.refresh()
 
     def take(self, answer: Answer) -> None:
         if answer.model is not None:
@@ -231,6 +241,10 @@ class ModelScreen(LookScreen):
         if binding.action == "other":
             return "Layers" if self.has_class("-right") else "Cost"
         return binding.description
+
+    def shown_keys(self) -> list[Binding]:
+        """Where both sides are in sight there is none to change to."""
+        return [b for b in bindings_of(self) if b.show and (b.action != "other" or self.has_class("-narrow"))]
 
     def why_not(self, action: str) -> str | None:
         if action != "other":

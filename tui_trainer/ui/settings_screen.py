@@ -38,6 +38,7 @@ from tui_trainer.settings import (
 )
 from tui_trainer.sources import Resolved, Source, check, preset, read_toml, resolve
 from tui_trainer.text import clean
+from tui_trainer.ui.admit import admit
 from tui_trainer.ui.data_screen import DataScreen
 from tui_trainer.ui.dialogs import AskPath, Help
 from tui_trainer.ui.model_screen import ModelScreen
@@ -486,7 +487,8 @@ class SettingsScreen(Screen[None]):
         if problems := self._judge():
             self.say(f"Mend the settings in red first. {problems[0]}", "error")
         else:
-            self.app.push_screen({"data": DataScreen, "model": ModelScreen}[at](self.settings()))
+            screen = {"data": DataScreen, "model": ModelScreen}[at]
+            admit(self.app, self.settings(), self.origins(), lambda settings: self.app.push_screen(screen(settings)))
 
     def action_help(self) -> None:
         self.app.push_screen(Help(self))

@@ -17,6 +17,7 @@ from tui_trainer.errors import DataError
 from tui_trainer.run.events import Event, Preparing
 from tui_trainer.text import clean, size
 
+COMMAND = (sys.executable, "-m", "tui_trainer.training.fetch")
 LOOK = 0.5
 """Seconds from one look at what has come to the next."""
 
@@ -72,7 +73,7 @@ def _fetched(
     of = f" of {size(total)}" if total else ""
     with open(scratch / ".log", "wb") as log:
         child = subprocess.Popen(
-            [sys.executable, "-m", "tui_trainer.training.fetch", orders],
+            [*COMMAND, orders],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,

@@ -21,6 +21,7 @@ from tui_trainer.training.batches import free_memory
 from tui_trainer.training.examples import Examples, Source
 from tui_trainer.training.images import opened
 from tui_trainer.training.readers.files import Broken, Files, Form, Names, decoded, side_by_side
+from tui_trainer.training.readers.torchvision import typed
 
 MOST_SHOWN = 5
 """Files and classes that a message names."""
@@ -72,15 +73,15 @@ def read(settings: Settings, name: str) -> Generator[Event, None, Source]:
     Raises:
         DataError: folders or files are missing or cannot be read; the message names them.
     """
-    given = name.removeprefix("folder:")
-    root = os.path.expanduser(given)
-    if settings.dataset_arg:
-        raise DataError(f"{clean(name, 200)}: a folder of images takes no dataset_arg.")
+    root = os.path.expanduser(name.removeprefix("folder:"))
+    typed(settings, ())
     yield Preparing(what="looking for images")
     layout = _layout(root)
     names = list(layout.train.classes)
-    splits = [_found("train", layout.train, names)]
-    splits += [_found(word, s, names) for word, s in (("valid", layout.valid), ("test", layout.test)) if s]
+    splits = []
+    for word, split in (("train", layout.train), ("valid", layout.valid), ("test", layout.test)):
+        if split is not None:
+            splits.append((yield from _found(word, split, names)))
     _judge(root, splits, names)
     if layout.unread:
         yield Warned(text=f"not read: {_some(layout.unread)} in {clean(root)}, which is neither train, valid nor test")
@@ -135,7 +136,7 @@ def _layout(root: str) -> Layout:
     )
 
 
-def _found(word: str, split: Split, names: Sequence[str]) -> Found:
+def _found(word: str, split: Split, names: Sequence[str]) -> Generator[Event, None, Found]:
     """The images of a split.
 
     Raises:
@@ -146,11 +147,17 @@ def _found(word: str, split: Split, names: Sequence[str]) -> Found:
             f"{clean(split.path, 600)}: {_some(unknown)} {_is(unknown)} not among the classes of train: {_some(names)}."
         )
     found = Found(word, [], [])
+    told = time.monotonic()
     try:
         for name, folder in split.classes.items():
-            before = len(found.paths)
-            found.paths.extend(images_in(folder))
-            found.targets.extend([names.index(name)] * (len(found.paths) - before))
+            label = names.index(name)
+            for path in images_in(folder):
+                if path is not None:
+                    found.paths.append(path)
+                    found.targets.append(label)
+                elif (now := time.monotonic()) - told > 0.2:
+                    told = now
+                    yield Preparing(what=f"looking for images: {len(found.paths):,} in {word}")
     except OSError as error:
         raise _closed(error) from error
     return found

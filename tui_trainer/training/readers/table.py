@@ -5,13 +5,14 @@ the rows that the model learns from. So the rows are split here.
 """
 
 from collections.abc import Generator
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tui_trainer.catalog.table_file import path_of, targets_of
 from tui_trainer.errors import DataError
 from tui_trainer.run.events import Event, Preparing, Warned
 from tui_trainer.settings import Settings
@@ -35,7 +36,7 @@ def read(settings: Settings, name: str) -> Generator[Event, None, Source]:
     Raises:
         DataError: the file is missing, damaged or no table, or has no such target; the message says which.
     """
-    path = Path(name.partition(":")[2]).expanduser()
+    path = path_of(name)
     reading = read_columns(path)
     while True:
         try:
@@ -62,7 +63,7 @@ def read(settings: Settings, name: str) -> Generator[Event, None, Source]:
         yield Warned(text=f"{shown}: {warning}")
     if not features:
         raise DataError(f"{shown} has no column to predict from, beside {clean(settings.target, 60)}.")
-    inputs, categories, names = inputs_of(features, learned_from.numpy())
+    inputs, categories, recipe = inputs_of(features, learned_from.numpy())
     train = Tensors(inputs[learned_from], target.y[learned_from])
     valid = None if settings.overfit_batches else Tensors(inputs[~learned_from], target.y[~learned_from])
     texts = f", {len(categories)} of them categories" if categories else ""
@@ -75,7 +76,8 @@ def read(settings: Settings, name: str) -> Generator[Event, None, Source]:
         train=train,
         valid=valid,
         categories=categories,
-        columns=names,
+        columns=tuple(f"{made['column']}{' is missing' if 'is_missing' in made else ''}" for made in recipe),
+        recipe=recipe,
     )
 
 
@@ -88,7 +90,7 @@ def chosen(columns: list[Column], target: str, shown: str) -> list[Column]:
     by_name = {column.name: column for column in columns if column.name}
     listed = [clean(name, 40) for name in by_name]
     there = f"Its columns: {', '.join(listed[:20])}{f' and {len(listed) - 20} more' if len(listed) > 20 else ''}."
-    names = [target] if target in by_name else [name.strip() for name in target.split(",") if name.strip()]
+    names = targets_of(target, by_name)
     if not names:
         raise DataError(f"Which column of {shown} is to be predicted? Name it with --target. {there}")
     for name in names:
@@ -124,29 +126,29 @@ def usable(columns: list[Column], learned_from: NDArray[np.bool_]) -> tuple[list
 
 def inputs_of(
     columns: list[Column], learned_from: NDArray[np.bool_]
-) -> tuple[Tensor, tuple[int, ...], tuple[str, ...]]:
-    """Inputs [N, F] float32, how many values each of the last columns has, and what all F are called.
+) -> tuple[Tensor, tuple[int, ...], tuple[dict[str, Any], ...]]:
+    """Inputs [N, F] float32, how many values each of the last columns has, and how all F are made.
 
     A missing number is the median, and a column of its own says that it was missing. Texts are codes: 0 stands for
     those that are missing, rare or never seen in the rows to learn from.
     """
-    numbers, gaps, codes = {}, {}, {}
-    categories = []
+    numbers, gaps, codes = [], [], []
     for column in columns:
         missing = column.missing()
         if column.numbers is not None:
-            middle = np.median(column.numbers[learned_from & ~missing])
-            numbers[column.name] = np.where(missing, middle, column.numbers)
+            middle = float(np.median(column.numbers[learned_from & ~missing]))
+            numbers.append(({"column": column.name, "missing": middle}, np.where(missing, middle, column.numbers)))
             if missing[learned_from].any():
-                gaps[f"{column.name} is missing"] = missing
+                gaps.append(({"column": column.name, "is_missing": 1}, missing))
         else:
             assert column.codes is not None
             often = np.bincount(column.codes[learned_from & ~missing], minlength=len(column.texts)) >= OFTEN
-            known = sorted(np.flatnonzero(often), key=lambda code: column.texts[code])
+            known = sorted(np.flatnonzero(often).tolist(), key=lambda code: column.texts[code])
             place = np.zeros(len(column.texts) + 1, np.int64)  # the last is where -1 leads
             place[known] = np.arange(1, len(known) + 1)
-            codes[column.name] = place[column.codes]
-            categories.append(len(known) + 1)
-    parts = [*numbers.values(), *gaps.values(), *codes.values()]
-    inputs = torch.from_numpy(np.stack(parts, 1).astype(np.float32))
-    return inputs, tuple(categories), (*numbers, *gaps, *codes)
+            texts = [column.texts[code] for code in known]
+            codes.append(({"column": column.name, "codes_from_1": texts}, place[column.codes]))
+    made: list[tuple[dict[str, Any], NDArray[Any]]] = [*numbers, *gaps, *codes]
+    inputs = torch.from_numpy(np.stack([values for _, values in made], 1).astype(np.float32))
+    categories = tuple(len(how["codes_from_1"]) + 1 for how, _ in codes)
+    return inputs, categories, tuple(how for how, _ in made)

@@ -99,12 +99,10 @@ def typed(settings: Settings, options: Sequence[str]) -> dict[str, object]:
         given = arguments(settings.dataset_arg, "dataset_arg")
     except SettingsError as error:
         raise DataError(str(error)) from None
-    takes = f"It takes: {', '.join(options)}." if options else "It takes none."
+    shown, takes = clean(settings.dataset, 200), f"It takes: {', '.join(options)}." if options else "It takes none."
     for name in given:
         if name not in options:
-            raise DataError(
-                f"{settings.dataset}: takes no {clean(repr(name), 60)}.{did_you_mean(name, options)} {takes}"
-            )
+            raise DataError(f"{shown}: takes no {clean(repr(name), 60)}.{did_you_mean(name, options)} {takes}")
     return given
 
 

@@ -59,6 +59,10 @@ class Task:
     """Those of the losses that can weigh classes, made from the label smoothing and the weights [K]."""
     probabilities: Callable[[Tensor], Tensor] = lambda outputs: outputs
     """What the raw outputs [B, K] mean: probabilities of classes or labels, or the predicted numbers themselves."""
+    said: Callable[[Tensor], Tensor] | None = None
+    """The class [B] that the raw outputs say, as the meter counts it; None where they say no class."""
+    meaning: str = ""
+    """What the raw outputs are, for whoever uses an exported model."""
 
     def needs(self, outputs: object, y: Tensor, width: int) -> str:
         """What is wrong with the outputs of a model for the targets `y`, as a sentence; nothing when they fit."""
@@ -112,7 +116,12 @@ def standardised(task: Task, mean: tuple[float, ...], std: tuple[float, ...]) ->
     if not mean:
         return task
     scale = _Scale(torch.tensor(mean), torch.tensor(std))
-    return replace(task, targets=lambda y: scale.down(task.targets(y)), probabilities=scale.up)
+    return replace(
+        task,
+        targets=lambda y: scale.down(task.targets(y)),
+        probabilities=scale.up,
+        meaning="one output a number, in standard deviations from its mean",
+    )
 
 
 @dataclass

@@ -107,4 +107,6 @@ TASK = Task(
     weighted={"bce": bce},
     targets=lambda y: y[:, None].float(),
     probabilities=lambda outputs: torch.cat([(-outputs).sigmoid(), outputs.sigmoid()], 1),
+    said=lambda outputs: (outputs[:, 0] > 0).long(),
+    meaning="one raw output; sigmoid gives the probability of the second class",
 )

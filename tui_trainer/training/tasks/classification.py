@@ -42,4 +42,6 @@ TASK = Task(
     weights=of_classes,
     weighted={"cross_entropy": cross_entropy},
     probabilities=lambda outputs: outputs.softmax(1),
+    said=lambda outputs: outputs.argmax(1),
+    meaning="one raw output a class; softmax gives probabilities",
 )

@@ -38,6 +38,8 @@ TASK = Task(
     outputs=lambda data: len(data.classes),
     meter=Shares,
     probabilities=lambda outputs: outputs.softmax(1),
+    said=lambda outputs: outputs.argmax(1),
+    meaning="one raw output a class; softmax gives the shares",
 )
 """`accuracy` is how often the largest share is that of the right class. `total_variation` is how much of the whole is
 given to the wrong classes, 0 to 1, a mean over the examples."""

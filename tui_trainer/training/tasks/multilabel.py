@@ -60,6 +60,7 @@ TASK = Task(
     weights=of_labels,
     weighted={"bce": bce},
     probabilities=lambda outputs: outputs.sigmoid(),
+    meaning="one raw output a label; sigmoid gives its probability",
 )
 """`f1` is the mean of the labels' own, `f1_micro` that of all answers together. `accuracy` is the share of all answers,
 an answer for each label of each example, that are right; `exact_match` that of examples with no wrong answer."""

@@ -121,6 +121,7 @@ TASK = Task(
     scores=(Score("mae", "lower", ""), Score("rmse", "lower", ""), Score("r2", "higher", "")),
     outputs=lambda data: len(data.classes),
     meter=Errors,
+    meaning="one output a number",
 )
 """Losses are means over all numbers, of several too. `mae` and `rmse` are in the target's own unit, of several numbers
 the mean of each one's; `r2` is the share of the variance that is explained, 1 at best, 0 for always saying the mean."""

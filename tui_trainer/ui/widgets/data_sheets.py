@@ -48,20 +48,21 @@ class Facts(Sheet):
         if f is None:
             return []
         shape = " x ".join(str(n) for n in f.shape)
-        what = {1: "numbers a row", 2: "values", 3: "images"}.get(len(f.shape), "values")
+        words = {1: f"{shape} numbers a row", 3: f"images {shape}"}.get(len(f.shape), f"values {shape}")
         kinds = {"class": "classes", "labels": "labels", "number": "numbers", "share": "shares of classes"}
         predicted = kinds.get(f.kind, f.kind)
         if len(f.classes) == 1:
             predicted = f"{predicted.rstrip('s') if f.kind != 'class' else 'class'}: {clean(f.classes[0], 60)}"
         else:
             predicted = f"{len(f.classes):,} {predicted}"
+        kept = "bytes given as 0 to 1" if f.kept == "uint8" else f.kept
         measured = f.looked_at < f.splits[0].examples if f.splits else False
         rows = [
             ("data", f.name, "bold"),
             ("source", f.source.removeprefix(f.name).strip() or f.source, ""),
             ("examples", " · ".join(f"{s.examples:,} {s.name}" for s in f.splits), ""),
-            ("inputs", f"{what} {shape} · {size(f.bytes)}", ""),
-            ("values", f"{number(f.low)} to {number(f.high)}, {f.kept}", ""),
+            ("inputs", f"{words} · {size(f.bytes)}", ""),
+            ("values", f"{number(f.low)} to {number(f.high)}, {kept}", ""),
             ("", f"mean {number(f.mean, 3)} ± {number(f.std, 3)}", ""),
             ("normalised", f.normalised or "no", ""),
             ("augmented", f.changes or "no", ""),
@@ -88,7 +89,7 @@ class ClassList(ListSheet):
     def show(self, facts: DataFacts | None) -> None:
         self.facts, self.cursor, self.top, self.only = facts, 0, 0, None
         self.border_title = Content({"labels": "labels"}.get(facts.kind if facts else "", "classes"))
-        self.refresh()
+        self.place()
 
     @property
     def count(self) -> int:
@@ -136,7 +137,7 @@ class ColumnList(ListSheet):
     def show(self, facts: DataFacts | None) -> None:
         self.facts, self.top = facts, 0
         self.border_title = Content(f"columns{_of(facts)}")
-        self.refresh()
+        self.place()
 
     @property
     def count(self) -> int:
@@ -168,7 +169,7 @@ class RowList(ListSheet):
 
     def show(self, facts: DataFacts | None) -> None:
         self.facts, self.top = facts, 0
-        self.refresh()
+        self.place()
 
     @property
     def count(self) -> int:

@@ -69,18 +69,25 @@ class ListSheet(Sheet):
 
     def lines(self, width: int, height: int) -> list[Content]:
         head = self.head(width)
-        room = max(1, height - len(head))
-        if self.CHOOSES:
-            self.cursor = max(0, min(self.cursor, self.count - 1))
-            self.top = min(self.top, self.cursor) if self.cursor < self.top + room else self.cursor - room + 1
-        self.top = max(0, min(self.top, self.count - room))
-        shown = range(self.top, min(self.count, self.top + room))
-        all_fit = len(shown) == self.count
-        self.border_subtitle = Content("" if all_fit else f"{self.top + 1:,}-{shown.stop:,} of {self.count:,} ↑ ↓")
+        shown = range(self.top, min(self.count, self.top + max(1, height - len(head))))
         rows = [self.row(index, width) for index in shown]
         if self.CHOOSES and rows:
             rows[self.cursor - self.top] = rows[self.cursor - self.top].stylize("on $primary 25%")
         return [*head, *rows]
+
+    def place(self) -> None:
+        """Bring the marked row in sight, and say in the frame which rows are."""
+        self.cursor = max(0, min(self.cursor, self.count - 1))
+        if self.CHOOSES:
+            self.top = max(min(self.top, self.cursor), self.cursor - self.room + 1)
+        self.top = max(0, min(self.top, self.count - self.room))
+        last = min(self.count, self.top + self.room)
+        all_fit = last - self.top == self.count
+        self.border_subtitle = Content("" if all_fit else f"{self.top + 1:,}-{last:,} of {self.count:,} ↑ ↓")
+        self.refresh()
+
+    def on_resize(self, _event: events.Resize) -> None:
+        self.place()
 
     @property
     def room(self) -> int:
@@ -90,10 +97,10 @@ class ListSheet(Sheet):
     def move(self, rows: int) -> None:
         """Mark another row, or scroll where none is marked."""
         if self.CHOOSES:
-            self.cursor = max(0, min(self.cursor + rows, self.count - 1))
+            self.cursor += rows
         else:
-            self.top = max(0, min(self.top + rows, self.count - self.room))
-        self.refresh()
+            self.top += rows
+        self.place()
 
     def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
         event.stop()
