@@ -209,3 +209,12 @@ def test_an_answer_on_its_way_stays_what_it_is(tiny: Settings) -> None:
     line = Answer(samples=page).line()
     assert line.count(b"\n") == 1 and Answer.model_validate_json(line).samples == page
     assert json.loads(Answer(preparing="data").line()) == {"preparing": "data"}
+
+
+def test_names_that_are_no_text_are_passed_on_written_out(tiny: Settings) -> None:
+    splits = made(torch.zeros(2, 1, 4, 4), torch.tensor([0, 1]), "class", ("\udcff\ud800", "b" * 9000))
+    facts = Answer.model_validate_json(Answer(data=look.facts(splits, tiny)).line()).data
+    assert facts is not None and facts.classes[0] == "\\udcff\\ud800" and len(facts.classes[1]) == 4000
+    page = looks.page(splits, Settings(seed=0), Order(count=2))
+    assert Answer.model_validate_json(Answer(samples=page).line()).samples == page
+    assert "\\udcff" in Answer(error="\udcff is damaged").line().decode().replace("\\\\", "\\")
