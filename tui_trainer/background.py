@@ -18,7 +18,7 @@ def run_by(orders: Orders) -> LocalRun:
     folder, settings = RunFolder(Path(orders.folder)), Settings(**orders.settings)
     carried = None
     if folder.has_checkpoint:
-        how = Resume(allow_data_change=orders.allow_data_change)
+        how = Resume(allow_data_change=orders.allow_data_change, allow_code_change=orders.allow_code_change)
         carried = Carried(folder, settings, (), state_of(folder), how)
     run = LocalRun(settings, carried, folder=folder, lock=orders.lock)
     if orders.paused:

@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 import traceback
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
@@ -14,6 +15,8 @@ import cyclopts
 from cyclopts import App, Group, Parameter
 from platformdirs import user_config_path
 
+from tui_trainer import own_code
+from tui_trainer.catalog import DATASETS
 from tui_trainer.console import PipeConsole
 from tui_trainer.errors import FolderError, SettingsError, TrainerError, UsageError
 from tui_trainer.run.commands import WORDS, from_words
@@ -48,6 +51,10 @@ def _option(help: str, **more: Any) -> Parameter:
     return Parameter(help=help, negative="", group=_FACES, show_default=False, **more)
 
 
+_Trust = Annotated[
+    list[str] | None,
+    _option("SHA-256 of code of your own that a settings file names, 12 digits or more: it may run.", metavar="SHA"),
+]
 _Where = Annotated[str | None, _option("Where runs are looked for [default: the setting output_dir].")]
 
 
@@ -64,6 +71,7 @@ def _run(
     ] = None,
     config: Annotated[str | None, _option("Settings from a TOML file; the run.toml of a run will do.")] = None,
     print_config: Annotated[bool, _option("Print the settings as a TOML file and end.")] = False,
+    trust_plugin: _Trust = None,
     **settings: Any,
 ) -> int:
     """The training cockpit for PyTorch: configure, run, steer and understand a training run in a terminal.
@@ -78,6 +86,8 @@ def _run(
         return 0
     if json and not no_ui:
         raise UsageError("--json belongs to --no-ui. Type: tui-trainer --no-ui --json")
+    if detach or no_ui or start:
+        resolved = replace(resolved, settings=own_code.admit(resolved.settings, resolved.origins, trust_plugin or ()))
     if detach:
         return start_in_background(resolved.settings)
     if no_ui:
@@ -165,6 +175,8 @@ def _resume(
     allow_data_change: Annotated[
         bool, _option("Carry on though the examples are not those that the run has learned from.")
     ] = False,
+    allow_plugin_change: Annotated[bool, _option("Carry on though your own code is other than it was.")] = False,
+    trust_plugin: _Trust = None,
     **settings: Any,
 ) -> int:
     """Carry a run on from its newest checkpoint, exactly, in the middle of an epoch too.
@@ -180,7 +192,12 @@ def _resume(
     typed = {name: value for name, value in settings.items() if value is not None}
     found = folder.find(run, where(settings.get("output_dir")))
     typed.pop("output_dir", None)  # where runs are looked for; the run itself stays in its folder
-    carried = carry(found, typed, Resume(allow_data_change=allow_data_change))
+    how = Resume(
+        allow_data_change=allow_data_change,
+        allow_code_change=allow_plugin_change,
+        trusted=tuple(trust_plugin or ()),
+    )
+    carried = carry(found, typed, how)
     if carried.nothing_to_do:
         print(carried.nothing_to_do)
         return 0
@@ -239,29 +256,31 @@ def _runs(
     *query: Annotated[
         str,
         Parameter(
-            help="Which runs: state:live, model:cnn, 'lr<0.01', 'accuracy>90%', 'age<2d', any setting, or a part of "
-            "the name. All must hold; -model:cnn is the opposite. Quote < and >, which mean something to the shell.",
+            help="Which runs: state:live, model:cnn, 'lr<0.01', 'accuracy>90%', 'mae<0.4', 'age<2d', any setting, or "
+            "a part of the name. All must hold; -model:cnn is the opposite. Quote < and >, which mean something to the "
+            "shell.",
             allow_leading_hyphen=True,
         ),
     ],
-    sort: Annotated[str, _option("age (the newest first), accuracy, loss, name, state or lr.")] = "age",
+    sort: Annotated[
+        str, _option("age (the newest first), score, loss, name, state, lr, or a score such as mae.")
+    ] = "age",
     output_dir: _Where = None,
     json: Annotated[bool, _option("One JSON object a line on stdout.")] = False,
 ) -> int:
     """The runs in a folder: their state, settings and best score."""
     from tui_trainer import listed
     from tui_trainer.run.listing import list_runs
-    from tui_trainer.run.query import ordered, parse
+    from tui_trainer.run.query import measured_in, ordered, parse
 
     if mistyped := [word for word in query if word.startswith("--")]:
         raise UsageError(_no_option(mistyped[0], _runs))
-    matches = parse(query)
-    ordered([], sort)  # a wrong order is told before the folder is read
     place = where(output_dir)
     if output_dir and not os.path.isdir(os.path.expanduser(output_dir)):
         raise UsageError(f"There is no folder {clean(output_dir)}.")
     found = list_runs(place)
-    shown = ordered(filter(matches, found), sort)
+    measured = measured_in(found)
+    shown = ordered(filter(parse(query, measured), found), sort, measured)
     if json:
         listed.show_runs_as_json(shown)
     elif shown:
@@ -337,6 +356,57 @@ def _predict(
 
     found = folder.find(run, where(output_dir))
     return predicted.predict(found, images, split=split, top=top, checkpoint=checkpoint, device=device, as_json=json)
+
+
+def _models(
+    pattern: Annotated[
+        str, Parameter(help="A part of the name, or a pattern such as 'resnet*', quoted for the shell.")
+    ] = "",
+    /,
+    *,
+    images: Annotated[
+        str | None, _option("Channels, height and width such as 1x28x28: the models that do not take them say why.")
+    ] = None,
+    json: Annotated[bool, _option("One JSON object a line on stdout.")] = False,
+) -> int:
+    """The models that can be trained: their size, the images they take, and the weights that can be had."""
+    from tui_trainer import listed, model_list
+
+    found = model_list.rows(pattern, images or "")
+    if json:
+        listed.show_models_as_json(found)
+    elif found:
+        listed.show_models(found, images or "")
+    else:
+        known = [row["name"] for row in model_list.rows()]
+        print(
+            f"None of the {len(known)} models match: {clean(pattern)}.{did_you_mean(pattern, known)}", file=sys.stderr
+        )
+    return 0
+
+
+def _datasets(
+    pattern: Annotated[
+        str, Parameter(help="A part of the name, or a pattern such as 'emnist*', quoted for the shell.")
+    ] = "",
+    /,
+    *,
+    data_dir: Annotated[str | None, _option("Where data sets are looked for [default: the setting data_dir].")] = None,
+    json: Annotated[bool, _option("One JSON object a line on stdout.")] = False,
+) -> int:
+    """The data sets that can be trained on by their names: their size, and whether they are here."""
+    from tui_trainer import dataset_list
+
+    found = dataset_list.rows(pattern, data_dir or gather({}).settings.data_dir)
+    if json:
+        dataset_list.show_as_json(found)
+    elif found:
+        dataset_list.show(found)
+    else:
+        known = list(DATASETS)
+        hint = did_you_mean(pattern, known)
+        print(f"None of the {len(known)} data sets match: {clean(pattern)}.{hint}", file=sys.stderr)
+    return 0
 
 
 def _doctor(*, json: Annotated[bool, _option("One JSON array of what was found.")] = False) -> int:
@@ -427,9 +497,17 @@ def make_app() -> App:
     app.command(_compare, name="compare")
     app.command(_export, name="export")
     app.command(_predict, name="predict")
+    app.command(_models, name="models")
+    app.command(_datasets, name="datasets")
     app.command(_doctor, name="doctor")
     app.command(_new, name="new")
     return app
+
+
+def _metavar(name: str) -> str:
+    """The words that a setting can be, or the form of its value."""
+    words = choices_of(name)
+    return "NAME=VALUE" if name.endswith("_arg") else "NAME" if len(words) > 12 else "|".join(words)
 
 
 def _with_settings(function: Any) -> Any:
@@ -439,18 +517,20 @@ def _with_settings(function: Any) -> Any:
     for name, info in FIELDS.items():
         default = as_text(info.default) or "none"
         look = Parameter(
-            metavar="|".join(choices_of(name)) or ("TEXT" if info.annotation in (str, str | None) else "N"),
+            metavar=_metavar(name) or ("TEXT" if info.annotation in (str, str | None) else "N"),
             help=f"{info.description} [default: {default}]",
             group=groups[group_of(name)],
             allow_leading_hyphen=not is_switch(name),
             show_default=False,
+            negative_iterable=(),
         )
-        kind = bool | None if is_switch(name) else str | None
+        kind = bool | None if is_switch(name) else list[str] | None if name.endswith("_arg") else str | None
         own.append(
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, look])
         )
 
     def command(*values: Any, **words: Any) -> int:
+        words = {n: " ".join(v) if n in FIELDS and isinstance(v, list) else v for n, v in words.items()}
         return function(*values, **words)  # type: ignore[no-any-return]
 
     command.__doc__ = function.__doc__

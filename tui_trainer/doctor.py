@@ -15,7 +15,8 @@ from pathlib import Path
 
 import psutil
 
-from tui_trainer.outlook import describe_data, describe_device
+from tui_trainer.data_outlook import describe
+from tui_trainer.outlook import describe_device
 from tui_trainer.run.leaving import why_it_ends_at_log_out
 from tui_trainer.settings import Settings
 from tui_trainer.text import clean, size
@@ -122,7 +123,7 @@ _FRESH = (
 
 
 def _data(settings: Settings) -> list[Finding]:
-    text = describe_data(settings.dataset, settings.data_dir)
+    text = describe(settings).text
     advice = ""
     if "will be downloaded" in text:
         advice = "Without a network: apt install dataset-fashion-mnist, or --dataset fashion-mnist-mini."

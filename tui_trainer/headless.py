@@ -33,9 +33,10 @@ from tui_trainer.run.events import (
 from tui_trainer.run.notify import sentence
 from tui_trainer.run.resume import Carried, told
 from tui_trainer.run.runs import Run, preview
+from tui_trainer.run.scores import figure, title
 from tui_trainer.run.state import RunState, by
 from tui_trainer.signals import end_within_grace
-from tui_trainer.text import clean, clean_lines, clock, fixed, number, percent, size
+from tui_trainer.text import clean, clean_lines, clock, fixed, number, size
 
 QUIET = 30.0
 """Seconds after which a run that has printed nothing says where it is."""
@@ -161,7 +162,7 @@ class JsonPrinter:
 class LinePrinter:
     """A table row per epoch, a line when nothing else was said for a while, and a summary."""
 
-    ROW = "{epoch:>9}  {train:>10}  {valid:>10}  {accuracy:>8}  {lr:>9}  {time:>7}  {speed:>16}"
+    ROW = "{epoch:>9}  {train:>10}  {valid:>10}  {score:>{wide}}  {lr:>9}  {time:>7}  {speed:>16}"
 
     def __init__(self, run: Run | None) -> None:
         self._run = run
@@ -175,6 +176,8 @@ class LinePrinter:
         self._last = self._drawn = time.monotonic()
         self._waited = False
         """It was told what the run waits for."""
+        self._wide = 8
+        """Cells of the column of scores."""
 
     def show(self, event: Event) -> None:
         self._state.apply(event)
@@ -219,7 +222,9 @@ class LinePrinter:
         line = f"{used['model']} · {used['dataset']} · {used['optimizer']} {number(used['lr'])} · {s.device}"
         self._print(clean(line), "bold")
         split = f"{s.train_examples:,} train · {s.valid_examples:,} validation"
-        tested = f" · {s.test_examples:,} test" if s.test_examples else " (the test split)"
+        tested = (
+            f" · {s.test_examples:,} test" if s.test_examples else " (the test split)" if s.validates_on_test else ""
+        )
         self._print(f"{split}{tested} · {clean(s.data)} · seed {used['seed']}")
         wide = max(len(shape) for _, shape, _ in s.layers)
         if len(s.layers) > MOST_LAYERS:
@@ -232,11 +237,13 @@ class LinePrinter:
         if started.resumed_from is not None:
             self._print("\n" + "\n".join(told(started)))
         self._print("")
+        self._wide = max(8, len(title(s.main.name)))
         head = self.ROW.format(
             epoch="epoch",
             train="train loss",
             valid="valid loss",
-            accuracy="accuracy",
+            score=title(s.main.name),
+            wide=self._wide,
             lr="lr",
             time="time",
             speed="speed",
@@ -253,19 +260,20 @@ class LinePrinter:
         _, left = s.seconds_left()
         line = (
             f"epoch {s.epoch}/{s.total_epochs}  batch {s.batch:,}/{s.batches:,}  loss {fixed(s.loss)}  "
-            f"{number(s.examples_per_second)} images/s  {clock(left)} left"
+            f"{number(s.examples_per_second)} {s.things}/s  {clock(left)} left"
         )
         self._progress(line) if self._live else self._print(line)
         self._last = now
 
     def _epoch(self) -> None:
         s, row = self._state, self._state.epochs[-1]
-        speed = f"{number(s.examples_per_second)} images/s"
+        speed = f"{number(s.examples_per_second)} {s.things}/s"
         line = self.ROW.format(
             epoch=f"{row.epoch}/{s.total_epochs}",
             train=fixed(row.train_loss),
             valid=fixed(row.valid_loss),
-            accuracy=percent(row.accuracy),
+            score=figure(row.score, s.main),
+            wide=self._wide,
             lr=number(row.lr),
             time=f"{row.seconds:.1f} s",
             speed=speed,
@@ -285,14 +293,10 @@ class LinePrinter:
         reason = {"out_of_patience": "ended early, out of patience"}.get(ended.reason, ended.reason)
         self._print(f"{reason} after {clock(ended.seconds)} ({ended.seconds:.1f} s)", "bold")
         if s.best:
-            self._print(
-                f"best        epoch {s.best.epoch}, loss {fixed(s.best.loss)}, accuracy {percent(s.best.accuracy)}"
-            )
+            self._print(f"best        epoch {s.best.epoch}, {s.told(s.best)}")
         if s.test:
-            self._print(
-                f"test        loss {fixed(s.test.loss)}, accuracy {percent(s.test.accuracy)}, with the best weights"
-            )
-        elif s.best and not s.test_examples:
+            self._print(f"test        {s.told(s.test)}, with the best weights")
+        elif s.best and s.validates_on_test:
             self._print("test        the best epoch was chosen on the test split itself, as in the tutorial")
         if self._run and self._run.folder:
             for row in s.checkpoints.values():

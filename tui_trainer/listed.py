@@ -1,4 +1,4 @@
-"""Runs as lines, or as JSON: `tui-trainer runs` and `tui-trainer compare` without a screen."""
+"""Runs and models as lines, or as JSON: `tui-trainer runs`, `compare` and `models` without a screen."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -8,9 +8,10 @@ from typing import Any
 from rich.text import Text
 
 from tui_trainer.console import json_line, on_stdout, print_line
-from tui_trainer.run.comparison import FIGURES, LETTERS, differing
+from tui_trainer.model_list import CLASSES, SIDE
+from tui_trainer.run.comparison import LETTERS, differing, figures
 from tui_trainer.run.listing import LIVE, Summary
-from tui_trainer.text import ago, clean, fixed, number, percent
+from tui_trainer.text import ago, clean, fixed, number, size
 
 COLUMNS: dict[str, Callable[[Summary], str]] = {
     "name": lambda run: run.name,
@@ -21,10 +22,10 @@ COLUMNS: dict[str, Callable[[Summary], str]] = {
     "optimizer": lambda run: run.optimizer,
     "lr": lambda run: number(run.lr, 3),
     "epoch": lambda run: f"{run.epoch}/{run.epochs}",
-    "accuracy": lambda run: percent(run.best_accuracy),
+    "score": lambda run: run.headline,
     "loss": lambda run: fixed(run.best_loss),
 }
-NUMBERS = ("lr", "epoch", "accuracy", "loss")
+NUMBERS = ("lr", "epoch", "score", "loss")
 """Columns that are flush right."""
 STYLES = {"failed": "red", "diverged": "red", "lost": "red", "unreadable": "red", "paused": "yellow"}
 STYLES |= dict.fromkeys(("stopped", "interrupted"), "yellow") | dict.fromkeys(("finished", "out_of_patience"), "green")
@@ -51,7 +52,7 @@ def show_runs(runs: Sequence[Summary]) -> None:
 
 def show_comparison(runs: Sequence[Summary]) -> None:
     """A column a run: what came out, then the settings that differ."""
-    rows = {name: [show(run) for run in runs] for name, show in FIGURES.items()}
+    rows = figures(runs)
     differs = differing(runs)
     label = max(map(len, (*rows, *differs)))
     wide = [
@@ -96,3 +97,41 @@ def nothing(found: int, words: Sequence[str], output_dir: str) -> str:
     if found:
         return f"None of the {found} runs in {clean(output_dir)} match: {clean(' '.join(words))}"
     return f"There are no runs in {clean(output_dir)}. Start one with: tui-trainer"
+
+
+def show_models(rows: Sequence[dict[str, Any]], images: str = "") -> None:
+    """A line a model on stdout, a second where it does not take the `images`, and at the end what the figures are."""
+    texts = {
+        "model": [row["name"] for row in rows],
+        "title": ["the program's own" if row["source"] == "tui-trainer" else row["title"] for row in rows],
+        "parameters": [f"{row['parameters']:,}" if row["parameters"] else "" for row in rows],
+        "image side": [row["sides"] for row in rows],
+        "weights": [size(row["weights_bytes"]) if row["weights_bytes"] else "-" for row in rows],
+    }
+    wide = {name: max(len(name), *map(len, cells)) for name, cells in texts.items()}
+    out = on_stdout()
+
+    def line(cells: dict[str, str]) -> str:
+        right = ("parameters", "weights")
+        return "  ".join(f"{cells[n]:>{wide[n]}}" if n in right else f"{cells[n]:<{wide[n]}}" for n in texts)
+
+    print_line(out, Text(line({name: name for name in texts}), "dim"))
+    for i, row in enumerate(rows):
+        text = Text(line({name: cells[i] for name, cells in texts.items()}) + ("*" if row["license"] else ""))
+        text.stylize("dim" if row["wants"] else "bold", 0, len(row["name"]))
+        print_line(out, text)
+        if row["wants"]:
+            print_line(out, Text(f"  takes {row['wants']}: --image-size {row['image_size']}", "yellow"))
+    sides = images or f"3x{SIDE}x{SIDE}"
+    notes = ["", f"Parameters: for {CLASSES} classes and images of {sides}, or the next size that fits."]
+    if any(row["weights_bytes"] for row in rows):
+        notes.append("Weights: trained on ImageNet, downloaded when a run wants them.")
+    notes += [f"* {text}" for text in sorted({row["license"] for row in rows} - {""})]
+    for note in notes:
+        print_line(out, Text(note, "dim"))
+
+
+def show_models_as_json(rows: Sequence[dict[str, Any]]) -> None:
+    """One object a line."""
+    for row in rows:
+        print(json_line(row))

@@ -1,95 +1,145 @@
 """What a run will be, said from its settings and a look at this machine, without torch and before anything is made."""
 
+import dataclasses
 import os
 import platform
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
 
-from tui_trainer.catalog import DATASETS, MINI_FOLDER, MODELS, find_files, padded
-from tui_trainer.settings import Settings
+from tui_trainer import data_outlook
+from tui_trainer.arguments import arguments
+from tui_trainer.catalog import MODELS, Shape, padded
+from tui_trainer.errors import SettingsError
+from tui_trainer.settings import Settings, is_place
 from tui_trainer.text import clean, size
+from tui_trainer.zoo import ZOO, ZooFacts
 
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
     """The figures of a run to come."""
 
-    train_examples: int
+    train_examples: int | None
+    """None when they are known only once the data is read."""
     valid_examples: int
     test_examples: int
-    """0 when validation uses the test split."""
+    """0 when validation uses the test split, or there is none."""
+    measured_on_test: bool
+    """Validation uses the test split."""
     steps_per_epoch: int
-    """Batches in an epoch."""
+    """Batches in an epoch; 0 when they are known only once the data is read."""
     steps: int
-    parameters: int
+    parameters: int | None
+    """None when they are known only once the model is built."""
     outline: str
-    """The model's widths."""
+    """The model and its widths."""
     data: str
     """Where the data will come from."""
     device: str
     """What `device` will most likely be."""
+    auto: bool = False
+    """The batch size is what fits."""
 
     def lines(self) -> list[str]:
         """The same for people."""
-        tested = f" · {self.test_examples:,} test" if self.test_examples else ""
-        valid = "validation" if self.test_examples else "validation (the test split)"
         return [
-            f"{self.train_examples:,} train · {self.valid_examples:,} {valid}{tested}",
+            self._examples,
             self.data,
-            f"{self.steps_per_epoch:,} steps an epoch · {self.steps:,} in all",
-            f"{self.outline}   {self.parameters:,} parameters   {size(4 * self.parameters)}",
+            self._steps,
+            f"{self.outline}   {self._parameters}",
             f"device  {self.device}",
         ]
+
+    @property
+    def _examples(self) -> str:
+        if self.train_examples is None:
+            return "how many examples there are is known once they are read"
+        tested = f" · {self.test_examples:,} test" if self.test_examples else ""
+        valid = "validation (the test split)" if self.measured_on_test else "validation"
+        return f"{self.train_examples:,} train · {self.valid_examples:,} {valid}{tested}"
+
+    @property
+    def _steps(self) -> str:
+        if not self.steps_per_epoch:
+            return "steps are known once the batch size is" if self.auto else "steps are known once the data is read"
+        return f"{self.steps_per_epoch:,} steps an epoch · {self.steps:,} in all"
+
+    @property
+    def _parameters(self) -> str:
+        if self.parameters is None:
+            return "its parameters are known once it is built"
+        return f"{self.parameters:,} parameters   {size(4 * self.parameters)}"
 
     def short(self) -> list[str]:
         """The same in three lines, for a small screen."""
         counts, data, steps, _, device = self.lines()
-        return [counts, f"{steps} · {self.parameters:,} parameters", f"{device.removeprefix('device  ')} · {data}"]
+        parameters = f" · {self.parameters:,} parameters" if self.parameters is not None else ""
+        return [counts, f"{steps}{parameters}", f"{device.removeprefix('device  ')} · {data}"]
 
 
 def look(settings: Settings) -> Outlook:
     """What a run with these settings will be."""
-    s, facts, model = settings, DATASETS[settings.dataset], MODELS[settings.model]
-    train, valid, test = facts.train_examples, facts.test_examples, 0
-    shape, classes = padded(facts.shape or (3, 224, 224), s.pad), len(facts.classes)
-    if s.overfit_batches:
+    s, data = settings, data_outlook.describe(settings)
+    train, valid, test = data.train, data.valid, data.test
+    measured_on_test = False
+    if train is not None and s.overfit_batches:
         train = valid = min(train, s.overfit_batches * s.batch_size)
-        test = facts.test_examples
-    elif s.valid_fraction > 0:
-        valid = round(facts.train_examples * s.valid_fraction)
-        train, test = facts.train_examples - valid, facts.test_examples
-    batches = ceil(train / s.batch_size)
+    elif train is not None and not valid and (s.valid_fraction > 0 or not test):
+        valid = round(train * (s.valid_fraction or 0.1))
+        train -= valid
+    elif not valid:
+        valid, test, measured_on_test = test, 0, True
+    batches = ceil((train or 0) / s.batch_size) if s.batch_size else 0
     if s.limit_train_batches:
         batches = min(batches, s.limit_train_batches)
     epochs = s.epochs
     if s.dry_run:
-        batches = epochs = 1
+        epochs, batches = 1, min(1, batches)
     steps = batches * epochs
+    shape = data.shape
+    if shape is not None and len(shape) == 3:
+        shape = padded(shape, s.pad)
+    outline, parameters = describe_model(s, shape, data.outputs)
     return Outlook(
         train_examples=train,
         valid_examples=valid,
         test_examples=test,
+        measured_on_test=measured_on_test,
         steps_per_epoch=batches,
         steps=min(steps, s.max_steps) if s.max_steps else steps,
-        parameters=model.parameters(shape, classes),
-        outline=f"{s.model}  {model.outline(shape, classes)}",
-        data=describe_data(s.dataset, s.data_dir),
+        parameters=parameters,
+        outline=outline,
+        data=data.text,
         device=describe_device(s.device),
+        auto=not s.batch_size,
     )
 
 
-def describe_data(dataset: str, data_dir: str) -> str:
-    """Where a data set is, or what must be downloaded."""
+def describe_model(settings: Settings, shape: Shape | None, outputs: int | None) -> tuple[str, int | None]:
+    """The model in a few words, and its trainable numbers; None when they are known only once it is built.
+
+    `shape` and `outputs` are None when the data does not tell them before it is read.
+    """
+    name = settings.model
+    facts = MODELS.get(name) or ZOO.get(name)
+    if facts is None:
+        return clean(name.rpartition(":")[2] if is_place(name) else name, 60), None
+    if shape is None or outputs is None:
+        return name, None
+    if isinstance(facts, ZooFacts):
+        if len(shape) != 3 or facts.refuses(shape):
+            return name, None
+        return f"{name}  {facts.outline(shape, outputs)}", None if settings.model_arg else facts.parameters(
+            shape, outputs
+        )
     try:
-        folder = find_files(dataset, data_dir)
-    except (OSError, ValueError):
-        folder = None
-    if folder is None:
-        return f"{dataset} will be downloaded ({size(DATASETS[dataset].download_bytes)}) to {clean(data_dir, 60)}"
-    if folder == MINI_FOLDER:
-        return f"{dataset} is part of the program"
-    return f"{dataset} found in {clean(folder, 60)}"
+        typed = arguments(settings.model_arg)
+        widths = {n: v if isinstance(v, tuple) else (v,) for n, v in typed.items() if n in ("hidden", "channels")}
+        facts = dataclasses.replace(facts, **widths)  # type: ignore[arg-type]
+        return f"{name}  {facts.outline(shape, outputs)}", facts.parameters(shape, outputs)
+    except (SettingsError, TypeError, ValueError):  # what is wrong with them is told when it is built
+        return name, None
 
 
 def describe_device(name: str) -> str:

@@ -9,7 +9,7 @@ from rich.text import Text
 from tui_trainer.console import PipeConsole, json_line, on_stdout, print_line
 from tui_trainer.errors import DataError, UsageError
 from tui_trainer.run.folder import RunFolder
-from tui_trainer.text import clean, percent
+from tui_trainer.text import clean, number, percent
 
 if TYPE_CHECKING:
     from tui_trainer.training.predict import Prediction
@@ -70,7 +70,7 @@ def _files(trained: "Trained", images: Sequence[str], top: int, as_json: bool) -
         elif as_json:
             print(json_line({"file": found.of, **_plain(trained, found)}))
         else:
-            if out.is_terminal and not good:
+            if out.is_terminal and not good and found.top:
                 _head(out, trained, top)
             _show(out, trained, found)
         good += not isinstance(found, Unreadable)
@@ -100,19 +100,20 @@ def _widths(out: PipeConsole, trained: "Trained") -> tuple[int, int]:
 
 def _show(out: PipeConsole, trained: "Trained", found: "Prediction") -> None:
     """The prediction for a file: in a pipe its fields between tabs, which no name here can hold."""
-    names = [(clean(trained.classes[index]), probability) for index, probability in found.top]
+    names = [(clean(trained.classes[index]), percent(probability), probability) for index, probability in found.top]
+    names = names or [(clean(n), number(v), 0.0) for n, v in zip(trained.classes, found.numbers, strict=True)]
     if not out.is_terminal:
         file = clean(found.of, 4096)
-        print("\t".join([file, *(part for name, value in names for part in (name, percent(value)))]))
+        print("\t".join([file, *(part for name, value, _ in names for part in (name, value))]))
         return
     width, wide = _widths(out, trained)
     shown = clean(found.of, 4096)
     shown = shown if len(shown) <= width else f"…{shown[1 - width :]}"
-    for i, (name, value) in enumerate(names):
+    for i, (name, value, probability) in enumerate(names):
         text = Text(f"{shown if not i else '':<{width}}  ")
         name = name if len(name) <= wide else f"{name[: wide - 1]}…"
-        text.append(f"{name:<{wide}}  {percent(value):>7}  ", "bold" if not i else "dim")
-        text.append(_bar(value), "cyan" if not i else "dim")
+        text.append(f"{name:<{wide}}  {value:>7}  ", "bold" if not i or found.numbers else "dim")
+        text.append(_bar(probability), "cyan" if not i else "dim")
         text.rstrip()
         print_line(out, text)
 
@@ -127,28 +128,59 @@ def _split(trained: "Trained", split: str, top: int, as_json: bool) -> int:
     """How often the model is right on a split of its own run, class by class."""
     from tui_trainer.training.predict import predict_split
 
-    steps = predict_split(trained, split, top)
+    steps, examples = predict_split(trained, split, top), 0
     while True:
         try:
             found = next(steps)
         except StopIteration as done:
-            confusion: list[list[int]] = done.value
+            figures: dict[str, Any] = done.value
             break
         if isinstance(found, str):
             _note(found)
-        elif as_json:
-            label = {"label": found.label, "label_name": trained.classes[found.label or 0]}
-            print(json_line({"split": split, "example": found.of, **label, **_plain(trained, found)}))
-    examples, right = sum(map(sum, confusion)), sum(row[i] for i, row in enumerate(confusion))
+            continue
+        examples += 1
+        if as_json:
+            print(json_line({"split": split, "example": found.of, **_true(trained, found), **_plain(trained, found)}))
+    scores = figures.pop("scores", {})
+    confusion = figures.get("confusion", ())
     if as_json:
-        counts = {"examples": examples, "right": right, "accuracy": right / examples, "confusion": confusion}
-        print(json_line({"split": split, **counts, "classes": trained.classes}))
+        right = {"right": sum(row[i] for i, row in enumerate(confusion))} if confusion else {}
+        print(
+            json_line({"split": split, "examples": examples, **right, **figures, **scores, "classes": trained.classes})
+        )
         return 0
-    _table(trained, split, confusion)
+    if confusion:
+        _table(trained, split, confusion)
+    out = on_stdout()
+    if rows := figures.get("labels"):
+        _labels(out, trained, rows)
+    for name, _, unit in trained.task.scores:
+        value = scores.get(name, figures.get(name))
+        if value is not None and not (confusion and name == "accuracy"):
+            shown = percent(value) if unit == "percent" else number(value)
+            print_line(out, Text(f"{name.replace('_', ' ')}  {shown}"))
     return 0
 
 
-def _table(trained: "Trained", split: str, confusion: list[list[int]]) -> None:
+def _true(trained: "Trained", found: "Prediction") -> dict[str, Any]:
+    """What would have been right, as plain values."""
+    if trained.task.kind == "class":
+        label = int(found.true[0])
+        return {"label": label, "label_name": trained.classes[label]}
+    return {"true": dict(zip(trained.classes, found.true, strict=True))}
+
+
+def _labels(out: PipeConsole, trained: "Trained", rows: Sequence[tuple[float, float, float, int]]) -> None:
+    """A line a label: how many examples have it, and how well it is found."""
+    names = [clean(name, LONGEST_CLASS) for name in trained.classes]
+    wide = max(5, *map(len, names))
+    print_line(out, Text(f"{'label':<{wide}}  {'examples':>8}  {'precision':>9}  {'recall':>8}  {'F1':>8}", "dim"))
+    for name, (precision, recall, f1, examples) in zip(names, rows, strict=True):
+        figures = f"{percent(precision):>9}  {percent(recall):>8}  {percent(f1):>8}"
+        print_line(out, Text(f"{name:<{wide}}  {examples:>8,}  {figures}"))
+
+
+def _table(trained: "Trained", split: str, confusion: Sequence[Sequence[int]]) -> None:
     """A line a class: its examples, how many are right, and what it is taken for most often when not."""
     out = on_stdout()
     names = [clean(name, LONGEST_CLASS) for name in trained.classes]
@@ -168,7 +200,9 @@ def _table(trained: "Trained", split: str, confusion: list[list[int]]) -> None:
 
 
 def _plain(trained: "Trained", found: "Prediction") -> dict[str, Any]:
-    """A prediction as plain values: the most probable class, and all that were asked for."""
+    """A prediction as plain values: the most probable class and all that were asked for, or the numbers."""
+    if found.numbers:
+        return {"predicted": dict(zip(trained.classes, found.numbers, strict=True))}
     top = [
         {"index": index, "class": trained.classes[index], "probability": round(value, 6)} for index, value in found.top
     ]

@@ -7,6 +7,7 @@ import difflib
 import re
 import shlex
 from collections.abc import Callable
+from pathlib import PurePath
 from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit, urlunsplit
 
@@ -23,9 +24,10 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
-from tui_trainer.catalog import DATASETS, MODELS, names_in
+from tui_trainer.catalog import DATASETS, names_in, own_models
 from tui_trainer.errors import SettingsError
 from tui_trainer.text import clean, did_you_mean
+from tui_trainer.zoo import ZOO
 
 GROUPS = ("data", "model", "optimisation", "schedule", "run")
 ENV_PREFIX = "TUI_TRAINER_"
@@ -54,6 +56,11 @@ def _duration(value: object) -> object:
     if match := re.fullmatch(r"\s*(?:(\d{1,4}):)?(\d{1,3}):(\d{2})\s*", value):
         return float(int(match[1] or 0) * 3600 + int(match[2]) * 60 + int(match[3]))
     return value
+
+
+def _auto(value: object) -> object:
+    """0, which leaves the choice to the program, from `auto`; anything else is left for pydantic to judge."""
+    return 0 if isinstance(value, str) and value.strip().lower() == "auto" else value
 
 
 _UNITS = {f"{letter}{i}B": base**n for n, letter in enumerate("kMGT", 1) for i, base in (("", 1000), ("i", 1024))}
@@ -104,23 +111,42 @@ def _without_password(address: str) -> str:
 
 NAMES: dict[str, Callable[[], tuple[str, ...]]] = {
     "dataset": lambda: tuple(DATASETS),
-    "model": lambda: tuple(MODELS),
+    "model": lambda: (*own_models(), *ZOO),
     "task": lambda: ("auto", *names_in("training/tasks")),
     "loss": lambda: ("cross_entropy", "mse", "bce", "l1", "kl_div", "huber"),
     "optimizer": lambda: ("sgd", "adagrad", "rmsprop", "adam", "adamw"),
-    "augment": lambda: ("none", "flip", "crop", "flip_crop"),
+    "augment": lambda: (
+        *("none", "flip", "crop", "flip_crop"),
+        *("rand_augment", "trivial_augment", "auto_augment"),
+    ),
 }
 """The words of the settings that name a part of the run, each a part that the program has."""
 
 OWN = ("dataset", "model", "loss", "optimizer", "augment")
 """The settings that can also name code of the user's own."""
 
-_PLACE = re.compile(r"([^\0]+\.py|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*):[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+_PLACE = re.compile(r"(?!folder:|table:)([^\0]+\.py|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*):[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
 def is_place(value: str) -> bool:
     """True for code of the user's own: `path/file.py:Name` or `package.module:Name`."""
     return _PLACE.fullmatch(value) is not None
+
+
+SCRIPT = "script"
+"""What stands for the module in the place of an object that a running script has passed in: `script:Net`."""
+
+
+def is_lent(value: str) -> bool:
+    """True for an object of a running script, which exists in its process only."""
+    return value.startswith(f"{SCRIPT}:")
+
+
+def short(value: str) -> str:
+    """The name of a part for people, without the way to it: `Net`, `pets`, `houses`."""
+    if value.startswith(("folder:", "table:")):
+        return PurePath(value.partition(":")[2]).stem or value
+    return value.rpartition(":")[2] if is_place(value) else value
 
 
 def _part(setting: str) -> AfterValidator:
@@ -207,14 +233,15 @@ class Settings(BaseModel):
         "",
         "data",
         "Data arguments",
-        "Arguments of a data set of your own, as name=value words.",
+        "Arguments of the data set, as name=value words: partition=2 for dtd, or those of your own.",
         fixed="the run has learned from these data",
     )
     target: str = _setting(
         "",
         "data",
         "Target",
-        "Column of a table that is to be predicted; several, with commas between them, are one label each.",
+        "Column of a table that is to be predicted: texts and few whole numbers are classes. Several, with commas "
+        "between them, are labels where they hold 0 and 1, and numbers otherwise.",
         max_length=4000,
         fixed="the run has learned to predict it",
     )
@@ -226,13 +253,14 @@ class Settings(BaseModel):
         min_length=1,
         max_length=4000,
     )
-    batch_size: int = _setting(
+    batch_size: Annotated[int, BeforeValidator(_auto)] = _setting(
         64,
         "data",
         "Batch size",
-        "Examples per step. Larger batches use the device better and want a higher learning rate.",
+        "Examples per step. Larger batches use the device better and want a higher learning rate. auto, or 0, is the "
+        "largest power of two that fits into the device's memory and leaves 32 steps an epoch; on a CPU at most 256.",
         simple=True,
-        ge=1,
+        ge=0,
         le=1_000_000,
         fixed="the place in the epoch counts batches of this size",
     )
@@ -245,6 +273,13 @@ class Settings(BaseModel):
         ge=0,
         le=0.9,
         fixed="examples that were held out would be learned from",
+    )
+    skip_broken: bool = _setting(
+        False,
+        "data",
+        "Skip broken",
+        "Go on without image files that cannot be read, and name them; else they end the run before its first step.",
+        fixed="the run has learned from these images",
     )
     image_size: int = _setting(
         0,
@@ -270,15 +305,49 @@ class Settings(BaseModel):
         "data",
         "Normalise",
         "Inputs less their mean, in standard deviations, channel by channel: of ImageNet, or of the training data. "
-        "auto is imagenet for a pretrained model, data for tables, and none else.",
+        "auto is imagenet for a pretrained model, data for tables, and none else. Unless it is none, numbers to be "
+        "predicted are standardised too.",
         fixed="the model has learned from inputs like these",
     )
     augment: Annotated[str, _part("augment")] = _setting(
         "none",
         "data",
         "Augmentation",
-        "Random changes of the training images, another one each epoch: flip mirrors them, crop moves them by up to an "
-        "eighth of their size.",
+        "Random changes of the training images, other ones each epoch: flip mirrors them, crop moves them by up to an "
+        "eighth of their size; rand_augment, trivial_augment and auto_augment are torchvision's policies.",
+    )
+    augment_arg: Arguments = _setting(
+        "",
+        "data",
+        "Augment arguments",
+        "Arguments of the augmentation, as name=value words: num_ops=2 magnitude=9 for rand_augment, policy=cifar10 "
+        "for auto_augment.",
+    )
+    mixup: float = _setting(
+        0.0,
+        "data",
+        "Mixup",
+        "Learn from pairs of examples laid over each other, in shares drawn from Beta(mixup, mixup) for each batch: "
+        "0.2 is usual. With cutmix, too, one of both is drawn for each batch. 0 is off.",
+        ge=0,
+        le=1000,
+    )
+    cutmix: float = _setting(
+        0.0,
+        "data",
+        "Cutmix",
+        "Learn from images with a piece of another one in them, of a size drawn from Beta(cutmix, cutmix) for each "
+        "batch: 1 is usual. 0 is off.",
+        ge=0,
+        le=1000,
+    )
+    sampler: Literal["shuffle", "balanced"] = _setting(
+        "shuffle",
+        "data",
+        "Sampler",
+        "shuffle goes through all training examples once an epoch; balanced draws as many of them so that every class "
+        "is equally likely: those of rare classes come several times.",
+        fixed="the place in the epoch counts its batches",
     )
     data_path: Literal["auto", "resident", "loader"] = _setting(
         "auto",
@@ -319,8 +388,8 @@ class Settings(BaseModel):
         0,
         "data",
         "Overfit batches",
-        "Train and validate on the same few batches: the loss must fall to nearly 0, or the model cannot learn. "
-        "0 is off.",
+        "Train and validate on the same few batches, without random changes: the loss must fall to nearly 0, or the "
+        "model cannot learn. 0 is off.",
         ge=0,
         le=10**9,
         fixed="the run has learned from these",
@@ -383,6 +452,13 @@ class Settings(BaseModel):
         lt=1,
         fixed="the best score so far would mean something else",
     )
+    class_weights: Literal["off", "balanced"] = _setting(
+        "off",
+        "model",
+        "Class weights",
+        "balanced lets every class count alike in the loss that training makes small, however rare it is: for "
+        "cross_entropy, and for bce of yes-or-no labels. What validation measures stays the plain loss.",
+    )
     channels_last: bool = _setting(
         False,
         "model",
@@ -423,6 +499,25 @@ class Settings(BaseModel):
         "Pull of every weight towards 0 at each step; adamw likes 0.01.",
         ge=0,
         le=1e3,
+    )
+    layer_decay: float = _setting(
+        1.0,
+        "optimisation",
+        "Layer decay",
+        "Each layer learns at this share of the rate of the layer behind it; 0.75 is usual to fine-tune a pretrained "
+        "transformer. The rate that is shown is that of the last layer. 1 is off.",
+        gt=0,
+        le=1,
+        fixed="what the optimizer has kept is ordered by layers",
+    )
+    freeze_epochs: int = _setting(
+        0,
+        "optimisation",
+        "Freeze",
+        "Epochs at the beginning in which only the last layer learns, all others rest; as many as epochs, or more, for "
+        "the whole run. 0 is off.",
+        ge=0,
+        le=1_000_000,
     )
     clip_grad: float = _setting(
         0.0,
@@ -668,6 +763,11 @@ class Settings(BaseModel):
 FIELDS: dict[str, FieldInfo] = Settings.model_fields
 
 
+def is_of_script(settings: Settings) -> bool:
+    """True when a part of the run is an object of a running script."""
+    return any(is_lent(getattr(settings, name)) for name in OWN)
+
+
 def group_of(name: str) -> str:
     """The group of a setting, one of `GROUPS`."""
     return str(_extra(name)["group"])
@@ -731,6 +831,9 @@ def contradictions(settings: Settings) -> list[tuple[tuple[str, ...], str]]:
     if s.nesterov and not (s.optimizer == "sgd" and s.momentum > 0):
         sentence = "nesterov: needs optimizer sgd and a momentum above 0"
         found.append((("nesterov", "optimizer", "momentum"), sentence))
+    if s.layer_decay < 1 and is_place(s.optimizer):
+        sentence = "layer_decay: an optimizer of your own gets all parameters alike; set layer_decay to 1"
+        found.append((("layer_decay", "optimizer"), sentence))
     if s.warmup_epochs > 0 and s.scheduler == "onecycle":
         sentence = "warmup_epochs: scheduler onecycle warms up by itself; set warmup_epochs to 0"
         found.append((("warmup_epochs", "scheduler"), sentence))
@@ -742,12 +845,26 @@ def contradictions(settings: Settings) -> list[tuple[tuple[str, ...], str]]:
     if s.overfit_batches and s.limit_train_batches:
         sentence = "overfit_batches: cannot be used together with limit_train_batches; set one of them to 0"
         found.append((("overfit_batches", "limit_train_batches"), sentence))
+    if s.overfit_batches and not s.batch_size:
+        sentence = "batch_size: overfit_batches counts batches of a size that is known; give batch_size a number"
+        found.append((("batch_size", "overfit_batches"), sentence))
+    if s.overfit_batches and (s.mixup or s.cutmix):
+        mixed = "mixup" if s.mixup else "cutmix"
+        sentence = f"{mixed}: what is mixed anew each time cannot be learned by heart; set it to 0, or overfit_batches"
+        found.append(((mixed, "overfit_batches"), sentence))
+    if s.overfit_batches and s.sampler == "balanced":
+        sentence = "sampler: overfit_batches keeps to the same few batches; set sampler to shuffle"
+        found.append((("sampler", "overfit_batches"), sentence))
     if s.workers and s.data_path == "resident":
         sentence = "workers: data_path resident fetches nothing; set workers to 0, or data_path to loader"
         found.append((("workers", "data_path"), sentence))
     if s.cuda_graph == "on" and s.grad_accum_steps > 1:
         sentence = "cuda_graph: a graph is one whole step; set grad_accum_steps to 1, or cuda_graph to auto"
         found.append((("cuda_graph", "grad_accum_steps"), sentence))
+    if s.loss_arg and not is_place(s.loss):
+        found.append((("loss_arg", "loss"), f"loss_arg: {s.loss} takes no arguments; leave it empty"))
+    if s.pretrained and s.model not in ZOO:
+        found.append((("pretrained", "model"), f"pretrained: there are no such weights for {clean(s.model, 60)}"))
     if s.after is not None and s.after == s.name:
         found.append((("after", "name"), "after: a run cannot wait for itself; name another run"))
     return found

@@ -67,7 +67,9 @@ def fixed(value: float | None) -> str:
 
 def percent(fraction: float | None) -> str:
     """A fraction as a percentage with one decimal: `87.9 %`."""
-    return "-" if fraction is None or fraction != fraction else f"{100 * fraction:.1f} %"
+    if fraction is None or fraction != fraction:
+        return "-"
+    return f"{100 * fraction:.1f} %" if abs(fraction) < 1000 else f"{100 * fraction:.2g} %"
 
 
 def clock(seconds: float | None) -> str:

@@ -7,7 +7,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from platformdirs import user_config_path
@@ -96,9 +96,15 @@ def need(found: Found, named_by_user: bool, trusted: tuple[str, ...] = (), *, pl
     if named_by_user or any(found.sha256.startswith(word) for word in check(trusted)):
         remember(found.sha256, found.path)
     elif not is_trusted(found.sha256):
-        raise ModelError(
-            f"{question(found, place)}\nLook at the file. If it may run, type: --trust-plugin {found.sha256[:SHORTEST]}"
-        )
+        raise ModelError(refusal([(place, found)]))
+
+
+def refusal(unknown: Sequence[tuple[str, Found]]) -> str:
+    """What to say of code that the user does not know, each with what names it; what to type lets all of it run."""
+    words = " ".join(f"--trust-plugin {code.sha256[:SHORTEST]}" for _, code in unknown)
+    questions = "\n".join(question(code, place) for place, code in unknown)
+    them = "file. If it may" if len(unknown) == 1 else "files. If they may"
+    return f"{questions}\nLook at the {them} run, type: {words}"
 
 
 def changed(before: dict[str, str], now: dict[str, str]) -> str | None:

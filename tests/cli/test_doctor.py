@@ -10,6 +10,7 @@ import pytest
 from tests.cli.program import hidden
 from tests.cli.test_runs import program
 from tui_trainer import doctor
+from tui_trainer.data_outlook import DataOutlook
 from tui_trainer.settings import Settings
 
 FINE = """
@@ -82,5 +83,6 @@ def test_data_and_folders_that_are_not_there_are_told(monkeypatch: pytest.Monkey
     found = said(Settings(output_dir=str(tmp_path / "file" / "runs")))
     assert found["runs"].stops and "cannot be written to" in found["runs"].advice
     assert not said(Settings(output_dir=str(tmp_path / "new" / "runs")))["runs"].stops
-    monkeypatch.setattr(doctor, "describe_data", lambda *_: "fashion-mnist will be downloaded (30.9 MB) to data")
+    told = DataOutlook("fashion-mnist will be downloaded (30.9 MB) to data")
+    monkeypatch.setattr(doctor, "describe", lambda _: told)
     assert "--dataset fashion-mnist-mini" in said()["data"].advice

@@ -61,7 +61,7 @@ def objects(out: str) -> list[dict[str, Any]]:
 def write_images(folder: str, count: int) -> list[str]:
     """The first images of the test split as PNG files; their paths."""
     os.makedirs(folder)
-    images = read_split(MINI_FOLDER, *IDX_FILES[2:]).images[:count, 0].numpy()
+    images = read_split(MINI_FOLDER, *IDX_FILES[2:]).inputs[:count, 0].numpy()
     paths = [f"{folder}/{i:03}.png" for i in range(count)]
     for path, image in zip(paths, images, strict=True):
         Image.fromarray(image).save(path)
@@ -122,7 +122,7 @@ def test_other_colours_and_sizes_are_fitted_and_told_of_once(capsys: pytest.Capt
     for name in ("a.jpg", "b.png"):
         original.convert("RGB").resize((280, 140)).save(f"others/{name}")
     original.convert("RGB").save("others/c.png")
-    Image.fromarray(read_split(MINI_FOLDER, *IDX_FILES[2:]).images[0, 0].numpy().astype("uint16") * 257).save(
+    Image.fromarray(read_split(MINI_FOLDER, *IDX_FILES[2:]).inputs[0, 0].numpy().astype("uint16") * 257).save(
         "others/deep.tif"
     )
     Path("others/notes.txt").write_text("no image")

@@ -41,7 +41,7 @@ def test_a_line_a_run_in_columns_without_escape_codes(capsys: pytest.CaptureFixt
     code, out, err = program(capsys, "runs")
     assert (code, err) == (0, "") and hidden(out) == set()
     head, *lines = out.splitlines()
-    assert head.split() == ["name", "state", "age", "model", "data", "optimizer", "lr", "epoch", "accuracy", "loss"]
+    assert head.split() == ["name", "state", "age", "model", "data", "optimizer", "lr", "epoch", "score", "loss"]
     assert len(lines) == 7
     (line,) = (line for line in lines if line.startswith(LONG))
     assert "out of patience" in line and line.split()[-6:] == ["adam", "0.004", "5/20", "86.6", "%", "0.3798"]
@@ -84,7 +84,7 @@ def test_what_is_not_finite_is_null_in_json(capsys: pytest.CaptureFixture[str]) 
     ("words", "sentence"),
     [
         (["runs", "modl:cnn"], "modl:cnn: runs have no modl. Did you mean model?"),
-        (["runs", "--sort", "acuracy"], "--sort: must be one of age, accuracy, "),
+        (["runs", "--sort", "acuracy"], "--sort: must be one of age, score, "),
         (["runs", "--jsn"], "--jsn: there is no such option. Did you mean --json?"),
         (["runs", "--output-dir", "nowhere"], "There is no folder nowhere."),
         (["compare", "bad-rate", "sgd-momentm"], "Did you mean sgd-momentum?"),

@@ -91,7 +91,14 @@ def parsed(words: list[str]) -> dict[str, Any]:
 def companions(name: str) -> dict[str, Any]:
     """What else must be set so that `other(name)` contradicts nothing."""
     sgd = {"optimizer": "sgd"}
-    return {"nesterov": sgd | {"momentum": 0.9}, "momentum": sgd, "min_lr": {"lr": 0.5}}.get(name, {})
+    wanted = {
+        "nesterov": sgd | {"momentum": 0.9},
+        "momentum": sgd,
+        "min_lr": {"lr": 0.5},
+        "pretrained": {"model": "resnet18"},
+        "loss_arg": {"loss": "losses.py:focal"},
+    }
+    return wanted.get(name, {})
 
 
 every_setting = pytest.mark.parametrize("name", FIELDS)
@@ -148,7 +155,7 @@ def test_every_group_has_settings_and_ten_or_so_are_open_from_the_start() -> Non
 
 @pytest.mark.parametrize("name", [n for n in FIELDS if is_switch(n)])
 def test_a_switch_has_a_flag_that_turns_it_off_again(name: str, own_folder: Path) -> None:
-    (own_folder / cli.CONFIG_NAME).write_text(f'optimizer = "sgd"\nmomentum = 0.9\n{name} = true\n')
+    (own_folder / cli.CONFIG_NAME).write_text(f'model = "resnet18"\noptimizer = "sgd"\nmomentum = 0.9\n{name} = true\n')
     assert getattr(cli.gather({}).settings, name) is True
     assert getattr(cli.gather(parsed(["--no-" + flag(name)[2:]])).settings, name) is False
 
@@ -182,13 +189,13 @@ def test_later_places_win_and_each_value_knows_its_place(own_folder: Path, monke
 def test_a_problem_names_the_place_that_it_came_from(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (own_folder / cli.CONFIG_NAME).write_text("lr = 0\nlerning_rate = 1")
     (own_folder / "my.toml").write_text("epochs = 0")
-    monkeypatch.setenv("TUI_TRAINER_BATCH_SIZE", "0")
+    monkeypatch.setenv("TUI_TRAINER_BATCH_SIZE", "-1")
     monkeypatch.setenv("TUI_TRAINER_EPOCS", "1")
     assert problems_of(lambda: cli.gather({"patience": "-1", "momentum": "0.9"}, config="my.toml")) == [
         "lr: must be above 0, found 0 (lr in tui-trainer.toml)",
         "lerning_rate in tui-trainer.toml: there is no such setting. Did you mean lr?",
         "epochs: must be at least 1, found 0 (epochs in my.toml)",
-        "batch_size: must be at least 1, found '0' (TUI_TRAINER_BATCH_SIZE)",
+        "batch_size: must be at least 0, found '-1' (TUI_TRAINER_BATCH_SIZE)",
         "TUI_TRAINER_EPOCS: there is no such setting. Did you mean epochs?",
         "patience: must be at least 0, found '-1' (--patience)",
         "momentum: adam has none of its own; set momentum to 0, or optimizer to sgd or rmsprop (--momentum)",

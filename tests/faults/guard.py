@@ -82,8 +82,8 @@ PROTECTIONS = {
     ),
     "saved before it is handed over": Protection(
         LOOP,
-        "    if not course.failed_saves:\n        raise Stopped(command)\n",
-        "    raise Stopped(command)\n",
+        "        if not course.failed_saves:\n            raise Stopped(command)\n",
+        "        raise Stopped(command)\n",
         "tests/training/test_features.py -k handed",
     ),
     "foreign folder": Protection(LOCK, "        self._refuse_foreign()\n", "", "tests/run/test_folder.py -k foreign"),

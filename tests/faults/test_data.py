@@ -27,8 +27,8 @@ def fetching(monkeypatch: pytest.MonkeyPatch) -> Any:
     real = Fetched.__getitem__
 
     def spoil(fault: Any) -> None:
-        def fetch(self: Fetched, numbers: list[int]) -> Any:
-            got = real(self, numbers)
+        def fetch(self: Fetched, wanted: tuple[int, list[int]]) -> Any:
+            got, (_, numbers) = real(self, wanted), wanted
             return fault(numbers, got) if 0 in numbers and len(numbers) < 100 else got
 
         monkeypatch.setattr(Fetched, "__getitem__", fetch)

@@ -57,11 +57,11 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> Any:
     build = models.build
 
     def poison(*steps: int, what: str = "loss", again: bool = False) -> None:
-        def built(*words: Any) -> nn.Module:
-            return Poison(build(*words), set(steps), what, again=again)
+        def built(*words: Any, **more: Any) -> nn.Module:
+            return Poison(build(*words, **more), set(steps), what, again=again)
 
         monkeypatch.setattr(models, "build", built)
-        monkeypatch.setattr(models, "layers_of", lambda *_: ())
+        monkeypatch.setattr("tui_trainer.training.course.layers_of", lambda *_: ())
         monkeypatch.setattr(optim, "replays", lambda *_: False)
 
     return poison

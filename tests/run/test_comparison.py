@@ -8,7 +8,7 @@ import pytest
 
 from tests.run.examples import ended, evaluated, saved, started, trained
 from tui_trainer.errors import UsageError
-from tui_trainer.run.comparison import FIGURES, Curves, differing, interpolated, short_names, to_compare
+from tui_trainer.run.comparison import Curves, differing, figures, interpolated, short_names, to_compare
 from tui_trainer.run.events import Event, to_json
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.listing import Summary
@@ -99,7 +99,7 @@ def test_each_run_is_compared_once_and_two_to_eight_are() -> None:
 
 def test_every_figure_of_a_run_that_knows_nothing_is_a_word() -> None:
     empty = Summary(path=Path("x"), name="x", state="unreadable")
-    assert all(show(empty) for show in FIGURES.values())
+    assert all(cells for row in figures([empty]).values() for cells in row)
 
 
 @pytest.mark.parametrize(

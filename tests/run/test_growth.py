@@ -58,7 +58,7 @@ def sizes(value: object) -> list[int]:
 def test_nothing_in_a_state_grows_with_the_run(state: RunState) -> None:
     assert len(state.epochs) <= MOST_EPOCHS
     assert len(state.checkpoints) <= MOST_CHECKPOINTS and len(state.log) <= MOST_NOTES
-    for name in ("train_curve", "valid_curve", "accuracy_curve", "epoch_curve"):
+    for name in ("train_curve", "valid_curve", "score_curve", "epoch_curve"):
         series: Series = getattr(state, name)
         assert len(series.xs) == len(series.ys) <= series.limit == 1024
     assert max(sizes(state)) <= MOST_EPOCHS, "whatever else a state may hold"

@@ -174,6 +174,6 @@ def test_runs_come_in_an_order_and_those_that_lack_it_last(sort: str, names: str
 
 def test_the_newest_comes_first_and_an_unknown_order_says_which_there_are() -> None:
     assert ordered(RUNS)[-1].name == "first"
-    with pytest.raises(UsageError, match=r"one of age, accuracy, .*Did you mean accuracy\?"):
+    with pytest.raises(UsageError, match=r"one of age, score, .*Did you mean accuracy\?"):
         ordered(RUNS, "acuracy")
-    assert set(SORTS) == {"age", "accuracy", "loss", "name", "state", "lr"}
+    assert set(SORTS) == {"age", "score", "loss", "name", "state", "lr"}

@@ -180,10 +180,10 @@ def test_an_epoch_row_has_the_validation_of_its_own_end_and_no_other() -> None:
         *(trained(10, lr=0.02), evaluated(10, 0.4, accuracy=0.8), epoch_ended(1, 0.9)),
         *(trained(13), evaluated(13, 0.1), trained(20, lr=0.01), epoch_ended(2, 0.7)),
     )
-    rows = [(r.epoch, r.train_loss, r.valid_loss, r.accuracy, r.lr, r.seconds) for r in state.epochs]
+    rows = [(r.epoch, r.train_loss, r.valid_loss, r.score, r.lr, r.seconds) for r in state.epochs]
     assert rows == [(1, 0.9, 0.4, 0.8, 0.02, 3.5), (2, 0.7, None, None, 0.01, 3.5)]
     assert (state.epoch_curve.xs, state.epoch_curve.ys) == ([10, 20], [0.9, 0.7])
-    assert state.valid_curve.ys == [0.4, 0.1] and state.accuracy_curve.ys == [0.8, 0.75]
+    assert state.valid_curve.ys == [0.4, 0.1] and state.score_curve.ys == [0.8, 0.75]
 
 
 def test_an_epoch_trained_again_after_a_resume_replaces_its_row() -> None:
@@ -353,7 +353,7 @@ def test_a_run_that_is_carried_on_forgets_what_came_after_its_checkpoint() -> No
     state.apply(again)
     assert (state.epoch, state.batch, state.step) == (2, batches, 2 * batches)
     assert [row.epoch for row in state.epochs] == [1, 2] and state.test is None
-    for curve in (state.train_curve, state.valid_curve, state.accuracy_curve):
+    for curve in (state.train_curve, state.valid_curve, state.score_curve):
         assert max(curve.xs) <= 2 * batches
     assert state.best is not None and (state.best.epoch, state.best.loss) == (1, 0.5)
     rows = list(state.epochs)

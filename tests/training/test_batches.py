@@ -17,7 +17,8 @@ from tui_trainer.run.commands import Inbox
 from tui_trainer.run.events import BatchTrained, Evaluated, RunStarted
 from tui_trainer.settings import Settings
 from tui_trainer.training import batches
-from tui_trainer.training.batches import Augment, Fetched, Loader, Order, Resident, choose_path
+from tui_trainer.training.augment import Moves
+from tui_trainer.training.batches import Fetched, Loader, Order, Resident, choose_path
 from tui_trainer.training.examples import Tensors
 from tui_trainer.training.loop import fit
 
@@ -37,7 +38,8 @@ def images(examples: int = 100, channels: int = 1, side: int = 16) -> Tensors:
 
 
 def loader(data: Tensors, order: Order, workers: int = 0, mp_context: str = "auto", augment: str = "none") -> Loader:
-    return Loader(data, order, CPU, workers=workers, mp_context=mp_context, augment=augment)
+    moves = Moves(augment, len(data), order.seed or 0, CPU)
+    return Loader(data, order, CPU, workers=workers, mp_context=mp_context, augment=moves)
 
 
 @pytest.mark.parametrize("augment", ["none", "flip_crop"])
@@ -45,7 +47,7 @@ def loader(data: Tensors, order: Order, workers: int = 0, mp_context: str = "aut
 def test_a_loader_gives_the_batches_that_resident_data_gives(workers: int, mp_context: str, augment: str) -> None:
     data = images()
     fetched = loader(data, Order(100, 16, seed=3), workers, mp_context, augment)
-    resident = Resident(data, Order(100, 16, seed=3), CPU, augment=augment)
+    resident = Resident(data, Order(100, 16, seed=3), CPU, augment=Moves(augment, 100, 3, CPU))
     for epoch in (1, 2):
         fetched.order.epoch = resident.order.epoch = epoch
         pairs = list(zip(fetched, resident, strict=True))
@@ -107,7 +109,7 @@ def test_the_free_memory_is_that_of_this_machine() -> None:
 
 
 def changed(kind: str, data: Tensors, indices: Tensor, epoch: int, seed: int = 5) -> Tensor:
-    return Augment(kind, len(data), seed, CPU)(data.inputs[indices], indices, epoch)
+    return Moves(kind, len(data), seed, CPU)(data.inputs[indices], indices, epoch)
 
 
 def test_flip_mirrors_about_half_of_the_images_and_leaves_the_others() -> None:
@@ -182,7 +184,7 @@ def test_a_worker_leaves_ctrl_c_and_a_closed_terminal_to_the_run() -> None:
 class Killed(Fetched):
     """Its worker is killed as it would be for want of memory."""
 
-    def __getitem__(self, numbers: list[int]) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, wanted: batches.Wanted) -> tuple[Tensor, Tensor]:
         time.sleep(0.05)
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError

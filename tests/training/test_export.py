@@ -23,8 +23,8 @@ from tui_trainer.run.journal import read
 from tui_trainer.run.runs import LocalRun
 from tui_trainer.settings import Settings
 from tui_trainer.training import export
-from tui_trainer.training.readers.idx import read_split
 from tui_trainer.training.export import FORMATS
+from tui_trainer.training.readers.idx import read_split
 from tui_trainer.training.trained import load_trained
 
 

@@ -873,8 +873,10 @@ def test_a_model_that_fails_is_told_with_its_place_and_costs_no_checkpoint(
     after: int,
 ) -> None:
     build = models.build
-    monkeypatch.setattr(models, "build", lambda *words: nn.Sequential(Fails(after, error), build(*words)))
-    monkeypatch.setattr(models, "layers_of", lambda *_: ())
+    monkeypatch.setattr(
+        models, "build", lambda *words, **more: nn.Sequential(Fails(after, error), build(*words, **more))
+    )
+    monkeypatch.setattr("tui_trainer.training.course.layers_of", lambda *_: ())
     monkeypatch.setattr(optim, "replays", lambda *_: False)
     with pytest.raises(kind, match=said) as refused:
         list(fit(tiny, Inbox(), tmp_path))

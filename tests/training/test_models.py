@@ -9,8 +9,10 @@ from tui_trainer.run.commands import Inbox
 from tui_trainer.run.events import RunStarted
 from tui_trainer.settings import Settings, choices_of
 from tui_trainer.training import models
+from tui_trainer.training.layers import layers_of
 from tui_trainer.training.loop import fit
-from tui_trainer.training.models import count, layers_of
+from tui_trainer.training.models import count
+from tui_trainer.zoo import ZOO
 
 
 def build(name: str, shape: tuple[int, ...], outputs: int) -> nn.Module:
@@ -32,7 +34,7 @@ def test_the_catalog_counts_the_parameters_that_the_model_has(
 
 
 def test_every_model_and_data_set_that_can_be_set_is_in_the_catalog() -> None:
-    assert set(choices_of("model")) == set(MODELS)
+    assert set(choices_of("model")) == {*MODELS, *ZOO}
     assert set(choices_of("dataset")) == set(DATASETS)
 
 

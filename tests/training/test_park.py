@@ -296,7 +296,7 @@ def test_a_run_that_cannot_go_on_stays_parked(
     run, build = Broken(tiny, tmp_path / "checkpoints"), models.build
     inbox = Orders()
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise error
 
     for event in fit(tiny, inbox, run.folder):

@@ -133,7 +133,9 @@ def normalised(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Give the model of this kind of run a layer with running statistics."""
     if kind == "batch normalisation":
         build = models.build
-        monkeypatch.setattr(models, "build", lambda *words: torch.nn.Sequential(torch.nn.BatchNorm2d(1), build(*words)))
+        monkeypatch.setattr(
+            models, "build", lambda *words, **more: torch.nn.Sequential(torch.nn.BatchNorm2d(1), build(*words, **more))
+        )
 
 
 @pytest.fixture(scope="module")
@@ -284,8 +286,8 @@ def test_random_numbers_of_python_and_numpy_go_on_where_they_were(
     source: str | None, tiny: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build = models.build
-    monkeypatch.setattr(models, "build", lambda *words: Moody(build(*words)))
-    monkeypatch.setattr(models, "layers_of", lambda *_: ())
+    monkeypatch.setattr(models, "build", lambda *words, **more: Moody(build(*words, **more)))
+    monkeypatch.setattr("tui_trainer.training.course.layers_of", lambda *_: ())
     monkeypatch.setattr(optim, "replays", lambda *_: False)
     settings = settings_of(tiny, "tutorial", epochs=1)
     whole, run = Broken(settings, tmp_path / "whole"), Broken(settings, tmp_path / "checkpoints")

@@ -144,7 +144,7 @@ def test_what_need_not_repeat_itself_is_refused_after_a_right_first_step(kind: t
 
 
 def test_a_refused_tape_leaves_the_steps_to_autograd(tiny: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tui_trainer.training.models.build", lambda *_: Looks())
+    monkeypatch.setattr("tui_trainer.training.models.build", lambda *_, **__: Looks())
     replayed = run(tiny, valid_fraction=0.0)
     monkeypatch.setattr(optim, "replays", lambda *_: False)
     assert losses(replayed) == losses(run(tiny, valid_fraction=0.0))

@@ -2,16 +2,16 @@
 
 import pytest
 
-from tui_trainer.run.comparison import LETTERS, MOST, Line
+from tui_trainer.run.comparison import LETTERS, MOST, TRAINING, VALIDATION, Line
 from tui_trainer.ui.themes import THEMES
 from tui_trainer.ui.widgets.charts import STYLES
-from tui_trainer.ui.widgets.compare import MEASURES, CompareChart, short_count, step_ticks, time_ticks
+from tui_trainer.ui.widgets.compare import CompareChart, short_count, step_ticks, time_ticks
 
 
 def chart(*lines: Line, width: int = 80, height: int = 20, **modes: object) -> str:
     """What the chart shows of these validation losses."""
     view = CompareChart("chart")
-    view.lines = [dict.fromkeys(MEASURES, line) for line in lines]
+    view.lines = [dict.fromkeys((VALIDATION, TRAINING, "accuracy"), line) for line in lines]
     for name, value in modes.items():
         setattr(view, name, value)
     type(view).content_size = property(lambda _: (width, height))  # type: ignore[assignment, method-assign]

@@ -18,9 +18,11 @@ from tui_trainer.run.state import RunState, Series
 from tui_trainer.ui.dialogs import Ask, Help
 from tui_trainer.ui.pace import Pace
 from tui_trainer.ui.widgets.charts import bucketed
+from tui_trainer.ui.widgets.confusion import short_names
 from tui_trainer.ui.widgets.header import spark
 from tui_trainer.ui.widgets.keys import bindings_of
-from tui_trainer.ui.widgets.tables import ConfusionTable, EventLog, short_names
+from tui_trainer.ui.widgets.outcome import Outcome
+from tui_trainer.ui.widgets.tables import EventLog
 
 HOSTILE = "[red]x[/nope] \x1b]0;title\x07 \x9b31m \u202egnp [@click=app.quit]go[/]"
 
@@ -342,7 +344,7 @@ def test_short_names_are_told_apart() -> None:
 async def test_a_table_too_large_says_so(show_run: Show) -> None:
     async with show_run(replay.training(), (60, 15)) as shown:
         await shown.press("3")
-        assert shown.screen.query_one(ConfusionTable).display
+        assert shown.screen.query_one(Outcome).display
         assert "too small for 10 classes" in shown.text
 
 

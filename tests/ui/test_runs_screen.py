@@ -192,7 +192,7 @@ async def test_o_goes_through_the_orders() -> None:
     make_all()
     async with opened() as shown:
         await shown.press("o")
-        assert names(shown)[0] == "2026-11-23T11-24-45-cnn-fashion-mnist" and "by accuracy" in shown.text
+        assert names(shown)[0] == "2026-11-23T11-24-45-cnn-fashion-mnist" and "by score" in shown.text
         await shown.press("o")
         assert names(shown)[0] == "too-large" and "by loss" in shown.text
         for _ in range(4):

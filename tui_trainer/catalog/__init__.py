@@ -3,7 +3,7 @@
 import importlib
 import pkgutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from math import prod
 from pathlib import Path
@@ -21,22 +21,71 @@ Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How a class of torchvision.datasets is made, and where it keeps what it has read."""
+
+    train: Mapping[str, object] = field(default_factory=dict)
+    """The constructor's arguments for the training split, beside `root` and `download`."""
+    valid: Mapping[str, object] | None = None
+    """Those for a validation split; None when it has none."""
+    test: Mapping[str, object] | None = None
+    files: str = ""
+    """Its attribute with the paths of the images, or with pairs of path and target; empty when it keeps none."""
+    pixels: str = ""
+    """Its attribute with all images in memory: an array, or pairs of image and target; empty for image files."""
+    layout: str = "NHW"
+    """The dimensions of `pixels`: NHW, NWH (images that lie on their side), NHWC or NCHW."""
+    targets: str = "targets"
+    """Its attribute with the targets, or with pairs that end in a target."""
+    names: str = ""
+    """Its attribute with the names of the classes, where the facts do not give them."""
+    first: int = 0
+    """The label of the first class."""
+    as_on_disk: bool = False
+    """torchvision lists its files or classes in the order that the disk has them in, which differs between machines."""
+    present: tuple[str, ...] = ()
+    """Files and folders in the data folder that are all there when it is."""
+    needs: tuple[str, ...] = ()
+    """Packages that torchvision reads it with, beside its own."""
+    download_needs: tuple[str, ...] = ()
+    """Packages that torchvision downloads it with."""
+    by_hand: str = ""
+    """What must be put into the data folder by hand when torchvision does not download it."""
+    options: tuple[str, ...] = ()
+    """Arguments of the constructor that may be set with dataset_arg."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetFacts:
-    """A labelled data set that comes in a training and a test split."""
+    """A labelled data set, and the splits it comes in."""
 
     title: str
     shape: tuple[int, int, int] | None
     """Channels, height, width of one image; None when they differ from image to image."""
-    classes: tuple[str, ...]
+    classes: tuple[str, ...] = ()
+    """Empty when their names come with the data."""
+    class_count: int = 0
+    """How many classes there are when their names come with the data."""
     train_examples: int
-    test_examples: int
+    valid_examples: int = 0
+    """0 when there is no validation split: a part of the training examples is held out, or the test split is used."""
+    test_examples: int = 0
     """0 when there is no test split."""
+    kind: str = "class"
+    """What its targets are: class, or labels when an example may have several."""
     download_bytes: int = 0
     """What a download would transfer; 0 when there is nothing to download, or nobody says how much."""
     reader: str = "torchvision"
     """The file in training/readers/ that reads it."""
     torchvision: str = ""
     """Its class in torchvision.datasets."""
+    recipe: Recipe = field(default_factory=Recipe)
+    """What the reader `torchvision` needs to know."""
+
+    @property
+    def outputs(self) -> int:
+        """How many classes or labels there are."""
+        return len(self.classes) or self.class_count
 
 
 class _Datasets(Mapping[str, DatasetFacts]):
@@ -96,37 +145,15 @@ class ModelFacts:
         return f"conv {'-'.join(str(n) for n in self.channels)}, {dense}"
 
 
-@dataclass(frozen=True, slots=True)
-class ResNetFacts:
-    """A residual network of torchvision: how many blocks of two 3x3 convolutions each of its stages has."""
-
-    title: str
-    blocks: tuple[int, ...]
-    widths: tuple[int, ...] = (64, 128, 256, 512)
-    """Output channels of each stage."""
-
-    def parameters(self, shape: Shape, outputs: int) -> int:
-        """Trainable numbers for images of `shape` [C, H, W]: convolutions without biases, each with a normalisation."""
-        inputs = self.widths[0]
-        total = inputs * (shape[0] * 49 + 2)
-        for stage, (width, blocks) in enumerate(zip(self.widths, self.blocks, strict=True)):
-            for block in range(blocks):
-                total += width * (inputs * 9 + 2) + width * (width * 9 + 2)
-                if stage and not block:
-                    total += width * (inputs + 2)  # the shortcut past a block that halves the image
-                inputs = width
-        return total + outputs * (inputs + 1)
-
-    def outline(self, shape: Shape, outputs: int) -> str:
-        """The widths in reading order."""
-        return f"{'-'.join(str(n) for n in self.widths)}, {outputs}"
-
-
-MODELS: dict[str, ModelFacts | ResNetFacts] = {
+MODELS: dict[str, ModelFacts] = {
     "mlp": ModelFacts("the tutorial's fully connected network", (), (512, 512)),
     "cnn": ModelFacts("a small convolutional network", (32, 64), (128,)),
-    "resnet18": ResNetFacts("torchvision's ResNet-18", (2, 2, 2, 2)),
 }
+
+
+def own_models() -> tuple[str, ...]:
+    """The models of ours, a file each in training/models/; those whose facts are known here come first."""
+    return (*MODELS, *(name for name in names_in("training/models") if name not in MODELS))
 
 
 def padded(shape: tuple[int, int, int], pad: int) -> tuple[int, int, int]:

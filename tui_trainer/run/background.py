@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tui_trainer.run.folder import RunFolder
-from tui_trainer.run.resume import Carried
+from tui_trainer.run.resume import Carried, Resume
 from tui_trainer.settings import Settings
 
 
@@ -23,6 +23,7 @@ class Orders:
     settings: dict[str, Any]
     """Those that somebody has named; the others are as the schema has them."""
     allow_data_change: bool = False
+    allow_code_change: bool = False
     paused: bool = False
     """It waits to be told to go on."""
     parked: bool = False
@@ -41,8 +42,16 @@ class Orders:
     ) -> "Orders":
         named = settings.model_dump(mode="json", include=settings.model_fields_set)
         named["notify_url"] = settings.notify_url  # whole: what is dumped otherwise may be seen by others
-        path = os.fspath(folder.path.absolute())
-        return cls(path, lock, named, bool(carried and carried.how.allow_data_change), paused, parked)
+        how = carried.how if carried else Resume()
+        return cls(
+            folder=os.fspath(folder.path.absolute()),
+            lock=lock,
+            settings=named,
+            allow_data_change=how.allow_data_change,
+            allow_code_change=how.allow_code_change,
+            paused=paused,
+            parked=parked,
+        )
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self)).encode()

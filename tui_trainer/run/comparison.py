@@ -2,35 +2,26 @@
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tui_trainer.errors import UsageError
-from tui_trainer.run.events import BatchTrained, Event, RunStarted
+from tui_trainer.run import scores
+from tui_trainer.run.events import BatchTrained, Event, RunStarted, Score
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.journal import follow
 from tui_trainer.run.listing import Summary, summarise
 from tui_trainer.run.state import RunState, Series
 from tui_trainer.settings import FIELDS, as_text
-from tui_trainer.text import clean, clock, fixed, number, percent
+from tui_trainer.text import clean, clock, fixed, number
 
 MOST = 8
 """Runs that are told apart side by side."""
 LETTERS = "ABCDEFGH"
 """What each run is called there, so that no curve is known by its colour alone."""
+VALIDATION, TRAINING = "validation loss", "training loss"
+"""The curves that every run has, beside that of its result."""
 
-FIGURES: Mapping[str, Callable[[Summary], str]] = {
-    "state": lambda run: run.state.replace("_", " "),
-    "best accuracy": lambda run: percent(run.best_accuracy),
-    "best loss": lambda run: fixed(run.best_loss),
-    "best epoch": lambda run: f"{number(run.best_epoch)} of {run.epochs}" if run.best_epoch else "-",
-    "test accuracy": lambda run: percent(run.test_accuracy),
-    "steps": lambda run: f"{run.step:,}",
-    "time": lambda run: clock(run.seconds),
-    "parameters": lambda run: f"{run.parameters:,}" if run.parameters else "-",
-    "device": lambda run: run.device.split(",")[0] or "-",
-}
-"""What came out of a run, as text."""
 
 _DAY = re.compile(r"^…?\d{4}-\d\d-\d\dT")
 
@@ -46,6 +37,32 @@ def to_compare(folders: Sequence[RunFolder]) -> list[Summary]:
         raise UsageError(f"Choose from 2 to {MOST} runs to compare; there are {len(paths)} here.")
     first = {os.path.realpath(folder.path): folder for folder in reversed(folders)}
     return [summary for path in paths if (summary := summarise(first[path].path)) is not None]
+
+
+def figures(runs: Sequence[Summary]) -> dict[str, tuple[str, ...]]:
+    """What came out of each run, as text: its result, the loss, the other scores, how long it took."""
+    measured = list(dict.fromkeys(score for run in runs for score in run.scores))[: scores.MOST]
+    mains = [score for score in measured if any(run.main == score for run in runs)]
+
+    def best(score: Score) -> tuple[str, ...]:
+        return tuple(scores.figure(run.best(score.name), score) for run in runs)
+
+    def each(text: Callable[[Summary], str]) -> tuple[str, ...]:
+        return tuple(text(run) for run in runs)
+
+    found = {"state": each(lambda run: run.state.replace("_", " "))}
+    found |= {f"best {scores.title(score.name)}": best(score) for score in mains}
+    found["best loss"] = each(lambda run: fixed(run.best_loss))
+    found |= {f"best {scores.title(score.name)}": best(score) for score in measured if score not in mains}
+    found["best epoch"] = each(lambda run: f"{number(run.best_epoch)} of {run.epochs}" if run.best_epoch else "-")
+    for score in mains:
+        found[f"test {scores.title(score.name)}"] = tuple(scores.figure(run.tested(score.name), score) for run in runs)
+    return found | {
+        "steps": each(lambda run: f"{run.step:,}"),
+        "time": each(lambda run: clock(run.seconds)),
+        "parameters": each(lambda run: f"{run.parameters:,}" if run.parameters else "-"),
+        "device": each(lambda run: run.device.split(",")[0] or "-"),
+    }
 
 
 def differing(runs: Sequence[Summary]) -> dict[str, tuple[str, ...]]:
@@ -90,6 +107,8 @@ class Line:
     steps: tuple[float, ...] = ()
     times: tuple[float, ...] = ()
     values: tuple[float, ...] = ()
+    score: Score | None = None
+    """What the values are of; None for a loss."""
 
 
 class Curves:
@@ -104,7 +123,7 @@ class Curves:
         """Seconds by step."""
 
     def read(self) -> dict[str, Line]:
-        """The lines as they are now: `training loss`, `validation loss` and `accuracy`; empty when unreadable."""
+        """The lines as they are now, of the losses and of the run's result by its name; empty when unreadable."""
         try:
             with self._path.open("rb") as file:
                 file.seek(self._place)
@@ -114,12 +133,10 @@ class Curves:
         except OSError:
             pass  # what was read before is still true
         state = self._state
-        series = {
-            "validation loss": state.valid_curve,
-            "training loss": state.train_curve,
-            "accuracy": state.accuracy_curve,
-        }
-        return {name: self._line(curve) for name, curve in series.items()}
+        found = {VALIDATION: self._line(state.valid_curve), TRAINING: self._line(state.train_curve)}
+        if state.main.name == "loss":
+            return found
+        return found | {scores.title(state.main.name): self._line(state.score_curve, state.main)}
 
     def _take(self, event: Event) -> None:
         if isinstance(event, RunStarted) and event.resumed_from is not None:
@@ -130,9 +147,9 @@ class Curves:
             self._clock.add(event.step, event.elapsed)
         self._state.apply(event)
 
-    def _line(self, curve: Series) -> Line:
+    def _line(self, curve: Series, score: Score | None = None) -> Line:
         times = tuple(interpolated(self._clock.xs, self._clock.ys, curve.xs))
-        return Line(tuple(curve.xs), times, tuple(curve.ys))
+        return Line(tuple(curve.xs), times, tuple(curve.ys), score)
 
 
 def interpolated(xs: Sequence[float], ys: Sequence[float], at: Sequence[float]) -> list[float]:

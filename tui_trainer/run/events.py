@@ -53,7 +53,7 @@ class RunStarted(Event):
     valid_examples: int
     """Examples measured after each epoch: a held-out part of the training split, or the test split."""
     test_examples: int
-    """Examples measured once at the end; 0 when validation already uses the test split."""
+    """Examples measured once at the end; 0 when validation already uses the test split, or there is none."""
     parameters: int
     """Trainable numbers in the model."""
     layers: tuple[tuple[str, str, int], ...]
@@ -62,6 +62,8 @@ class RunStarted(Event):
     """Such as `cuda:0 NVIDIA H200` or `cpu`."""
     data: str
     """Where the data came from, as a phrase."""
+    valid_is_test: bool = True
+    """Where no example is left to test at the end: validation uses the test split."""
     task: str = "classification"
     """What is to be predicted: the name of a task."""
     shape: tuple[int, ...] = (1, 28, 28)
@@ -73,6 +75,9 @@ class RunStarted(Event):
     mean: tuple[float, ...] = ()
     """What inputs are normalised by, for each channel or column; empty when they are not."""
     std: tuple[float, ...] = ()
+    target_mean: tuple[float, ...] = ()
+    """What numbers to be predicted are standardised by on their way to the loss; empty when they are not."""
+    target_std: tuple[float, ...] = ()
     scores: tuple[tuple[str, str, str], ...] = (ACCURACY,)
     """What is measured, each a `Score`; the first is shown as the result of the run."""
     resumed_from: str | None = None
@@ -126,10 +131,12 @@ class Evaluated(Event):
     epoch: int
     step: int
     loss: float
-    """Mean of the loss function over the split, nats per example for cross-entropy."""
+    """Mean of the loss function over the split, nats per example for cross-entropy. Of predicted numbers it is in
+    standard deviations of the training targets, where these are standardised."""
     seconds: float
     accuracy: float | None = None
-    """Fraction right, 0 to 1; None where nothing is right or wrong. Format as a percentage only on screen."""
+    """Fraction right, 0 to 1: of the examples, of labels that of all their answers. None where nothing is right or
+    wrong. Format as a percentage only on screen."""
     confusion: tuple[tuple[int, ...], ...] = ()
     """Counts, [true][predicted], C by C; empty when there are no classes."""
     scores: dict[str, float] = field(default_factory=dict)
@@ -137,9 +144,11 @@ class Evaluated(Event):
     labels: tuple[tuple[float, float, float, int], ...] = ()
     """Of each label: precision, recall, F1, and how many examples have it."""
     density: tuple[tuple[int, ...], ...] = ()
-    """Of predicted numbers: counts of [true][predicted] in as many equal steps each from `low` to `high`."""
+    """Of predicted numbers: counts of [true][predicted] in as many equal steps each from `low` to `high`. What lies
+    beyond is counted in the outermost step. One number is in its own unit, several are together in standard deviations
+    from their means in the training part."""
     residuals: tuple[int, ...] = ()
-    """Counts of predicted less true, in equal steps from -`spread` to `spread`."""
+    """Counts of predicted less true, in equal steps from -`spread` to `spread`, what lies beyond in the outermost."""
     low: float = 0.0
     high: float = 0.0
     spread: float = 0.0

@@ -4,6 +4,7 @@ import contextlib
 import importlib.metadata
 import os
 import platform
+import re
 import shlex
 import socket
 import subprocess
@@ -16,7 +17,7 @@ import tomli_w
 from tui_trainer.errors import FolderError, UsageError
 from tui_trainer.run.disk import write_whole
 from tui_trainer.run.lock import Lock
-from tui_trainer.settings import PROVENANCE, Settings, to_plain
+from tui_trainer.settings import PROVENANCE, Settings, short, to_plain
 from tui_trainer.text import clean, did_you_mean, without_secrets
 
 
@@ -39,9 +40,10 @@ class RunFolder:
             FolderError: it cannot be made there; the message says why.
         """
         parent = Path(settings.output_dir).expanduser()
-        name = (
-            settings.name or f"{time.strftime('%Y-%m-%dT%H-%M-%S', time.gmtime())}-{settings.model}-{settings.dataset}"
-        )
+        parts = [
+            re.sub(r"[^A-Za-z0-9._-]+", "-", short(p))[:40].strip("-.") for p in (settings.model, settings.dataset)
+        ]
+        name = settings.name or "-".join([time.strftime("%Y-%m-%dT%H-%M-%S", time.gmtime()), *filter(None, parts)])
         attempt = 1
         while True:
             folder = cls(parent / (name if attempt == 1 else f"{name}-{attempt}"))

@@ -2,15 +2,18 @@
 
 import contextlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from tui_trainer.errors import SettingsError
-from tui_trainer.run.events import BatchTrained, CheckpointSaved, Evaluated, RunEnded, RunStarted
+from tui_trainer.run import scores
+from tui_trainer.run.events import ACCURACY, BatchTrained, CheckpointSaved, Evaluated, RunEnded, RunStarted, Score
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.glance import Glance, newest, whole
 from tui_trainer.run.state import ENDINGS, RunState
+from tui_trainer.settings import short
 from tui_trainer.sources import read_toml
 from tui_trainer.text import clean
 
@@ -38,6 +41,10 @@ class Summary:
     model: str = ""
     dataset: str = ""
     optimizer: str = ""
+    task: str = "classification"
+    """What is to be predicted."""
+    scores: tuple[Score, ...] = (ACCURACY,)
+    """What is measured beside the loss; the first is the result of the run."""
     lr: float | None = None
     """As set; a scheduler may be elsewhere by now."""
     epoch: int = 0
@@ -48,9 +55,13 @@ class Summary:
     """Validation loss of the best epoch."""
     best_accuracy: float | None = None
     """Validation accuracy of the best epoch, a fraction."""
+    best_scores: dict[str, float] = field(default_factory=dict)
+    """What else was measured then, by name."""
     best_epoch: int | None = None
     test_accuracy: float | None = None
     """A fraction; None before the test, and where there is none."""
+    test_scores: dict[str, float] = field(default_factory=dict)
+    """What else was measured then, by name."""
     seconds: float = 0.0
     """How long it trained, pauses included."""
     parameters: int = 0
@@ -67,6 +78,31 @@ class Summary:
     def is_live(self) -> bool:
         """True while a process holds it."""
         return self.state in LIVE
+
+    @property
+    def main(self) -> Score:
+        """The score that is shown as the result of the run."""
+        return self.scores[0]
+
+    def best(self, name: str) -> float | None:
+        """A score of the best validation, or its loss, by name; None when it was not measured."""
+        if name == "loss":
+            return self.best_loss
+        return self.best_accuracy if name == "accuracy" else self.best_scores.get(name)
+
+    def tested(self, name: str) -> float | None:
+        """A score on the test examples by name; None when it was not measured."""
+        return self.test_accuracy if name == "accuracy" else self.test_scores.get(name)
+
+    @property
+    def result(self) -> float | None:
+        """The main score of the best validation."""
+        return self.best(self.main.name)
+
+    @property
+    def headline(self) -> str:
+        """The result as text: `87.9 %`, `MAE 0.3120`, `-` before there is one."""
+        return "-" if self.result is None else scores.headline(self.result, self.main)
 
     @property
     def has_ended(self) -> bool:
@@ -182,9 +218,11 @@ def _look(folder: RunFolder, journal: Glance, held: bool, known: _Known | None) 
         state=clean(state, 20),
         started=first.at if first and 0 < first.at < 1e11 else _made(folder),
         last=last.at if last and 0 < last.at < 1e11 else os.fstat(journal.fd).st_mtime,
-        model=clean(settings.get("model", ""), 60),
-        dataset=clean(settings.get("dataset", ""), 60),
+        model=clean(short(str(settings.get("model", ""))), 60),
+        dataset=clean(short(str(settings.get("dataset", ""))), 60),
         optimizer=clean(settings.get("optimizer", ""), 60),
+        task=clean(begun.task, 30) if begun else "classification",
+        scores=scores.of(begun) if begun else (ACCURACY,),
         lr=_number(settings.get("lr")),
         epoch=batch[0].epoch if batch else 0,
         epochs=int(_number(settings.get("epochs")) or 0),
@@ -196,19 +234,27 @@ def _look(folder: RunFolder, journal: Glance, held: bool, known: _Known | None) 
         settings=settings,
     )
     if ended is None:
-        loss, accuracy, epoch = _best(journal, known)
-        return replace(summary, best_loss=loss, best_accuracy=accuracy, best_epoch=epoch)
+        loss, best, epoch = _best(journal, known)
+        return replace(summary, best_loss=loss, best_epoch=epoch, **_scores("best", best))
     end = ended[0]
     tested = newest(tail, Evaluated, lambda e: e.split == "test", word="test")
+    if tested and started and tested[1] < started[1]:
+        tested = None  # before it was carried on
     return replace(
         summary,
         why=clean((end.error or "").split("\n")[0], 300),
         best_loss=_number(end.best_loss),
-        best_accuracy=_number(end.best_accuracy),
         best_epoch=end.best_epoch,
-        test_accuracy=_number(tested[0].accuracy) if tested and (not started or tested[1] > started[1]) else None,
         seconds=end.seconds,
+        **_scores("best", scores.best(end)),
+        **_scores("test", scores.measured(tested[0]) if tested else {}),
     )
+
+
+def _scores(of: str, found: Mapping[str, float]) -> dict[str, Any]:
+    """The scores of the best epoch or of the test as fields of a summary."""
+    rest = {clean(name, 40): value for name, value in found.items() if name != "accuracy"}
+    return {f"{of}_accuracy": found.get("accuracy"), f"{of}_scores": rest}
 
 
 def _manifest(folder: RunFolder) -> dict[str, Any]:
@@ -238,8 +284,8 @@ def _state(journal: Glance, held: bool) -> str:
     return state.status
 
 
-def _best(journal: Glance, known: _Known | None) -> tuple[float | None, float | None, int | None]:
-    """Loss, accuracy and epoch of the newest best checkpoint; only what came after `known` is searched."""
+def _best(journal: Glance, known: _Known | None) -> tuple[float | None, Mapping[str, float], int | None]:
+    """Loss, scores and epoch of the newest best checkpoint; only what came after `known` is searched."""
     since = known.seen if known else 0
     begun = journal.newest(RunStarted, since=since)
     best = journal.newest(CheckpointSaved, lambda e: e.kind == "best", word="best", since=begun[1] if begun else since)
@@ -247,10 +293,15 @@ def _best(journal: Glance, known: _Known | None) -> tuple[float | None, float | 
         step = best[0].step
         for _, data in journal.backwards(max(0, best[1] - (1 << 20))):
             if seen := newest(data, Evaluated, lambda e: e.split == "valid" and e.step == step, word="valid"):
-                return _number(seen[0].loss), _number(seen[0].accuracy), seen[0].epoch
-        return None, None, best[0].epoch
+                return _number(seen[0].loss), scores.measured(seen[0]), seen[0].epoch
+        return None, {}, best[0].epoch
     if begun is not None:
-        return _number(begun[0].best_loss), _number(begun[0].best_accuracy), begun[0].best_epoch
+        return _number(begun[0].best_loss), scores.best(begun[0]), begun[0].best_epoch
     if known is not None:
-        return known.summary.best_loss, known.summary.best_accuracy, known.summary.best_epoch
-    return None, None, None
+        before = known.summary
+        return (
+            before.best_loss,
+            scores.finite({"accuracy": before.best_accuracy, **before.best_scores}),
+            before.best_epoch,
+        )
+    return None, {}, None

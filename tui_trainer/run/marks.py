@@ -16,7 +16,7 @@ from tui_trainer.run.events import (
     Warned,
 )
 from tui_trainer.run.state import RunState
-from tui_trainer.text import clean, number, percent
+from tui_trainer.text import clean, number
 
 
 class Mark(IntEnum):
@@ -73,15 +73,15 @@ class Marker:
         return None
 
 
-def words_of(event: Event, kind: Mark) -> str:
-    """What a mark says, on one line."""
+def words_of(event: Event, kind: Mark, state: RunState) -> str:
+    """What a mark says of a run that is in `state`, on one line."""
     match event:
         case EpochEnded():
             return f"epoch {event.epoch:,} ended" + (", the best" if kind is Mark.BEST else "")
         case CheckpointSaved():
             return f"the best so far, step {event.step:,}"
         case Evaluated():
-            return f"tested: {percent(event.accuracy)}"
+            return f"tested: {state.headline(event)}"
         case RunStarted():
             return "started" if event.resumed_from is None else f"carries on in epoch {event.epoch:,}"
         case LearningRateChanged():

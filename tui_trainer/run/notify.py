@@ -11,9 +11,10 @@ import threading
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from tui_trainer.run import scores
 from tui_trainer.run.events import Evaluated, Event, LearningRateChanged, RunEnded, RunPaused
 from tui_trainer.run.state import RunState
-from tui_trainer.text import clean, clock, number, percent, without_secrets
+from tui_trainer.text import clean, clock, number, without_secrets
 
 
 def sentence(event: Event, state: RunState) -> str | None:
@@ -23,7 +24,7 @@ def sentence(event: Event, state: RunState) -> str | None:
     """
     match event:
         case RunEnded():
-            return _ending(event)
+            return _ending(event, state)
         case RunPaused(why=why, text=text) if why and why != "parked":
             return clean(f"paused and asks what to do: {text}", 300)
         case LearningRateChanged(by="plateau", lr=lr):
@@ -37,7 +38,7 @@ def sentence(event: Event, state: RunState) -> str | None:
     return None
 
 
-def _ending(ended: RunEnded) -> str | None:
+def _ending(ended: RunEnded, state: RunState) -> str | None:
     said = {
         "finished": "finished",
         "out_of_patience": "ended early, no improvement within the patience,",
@@ -51,12 +52,13 @@ def _ending(ended: RunEnded) -> str | None:
     if ended.reason == "failed" and ended.error:
         said += ": " + clean(ended.error.partition("\n")[0], 200)
     if ended.best_epoch is not None:
-        said += f", best {percent(ended.best_accuracy)} in epoch {ended.best_epoch}"
+        best = ended.best_loss if state.main.name == "loss" else scores.best(ended).get(state.main.name)
+        said += f", best {scores.headline(best, state.main)} in epoch {ended.best_epoch}"
     return said
 
 
 def _so_far(state: RunState) -> str:
-    return f", best {percent(state.best.accuracy)} in epoch {state.best.epoch}" if state.best else ""
+    return f", best {state.headline(state.best)} in epoch {state.best.epoch}" if state.best else ""
 
 
 def lost(state: RunState) -> str:

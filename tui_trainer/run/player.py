@@ -250,7 +250,7 @@ class Player:
         end = self._mark_ends[index]
         self._file.seek(self._starts[end - 1])
         event = _event(self._file.read(self._starts[end] - self._starts[end - 1]))
-        return words_of(event, Mark(self._mark_kinds[index])) if event else ""
+        return words_of(event, Mark(self._mark_kinds[index]), self.state) if event else ""
 
 
 def copied(state: RunState) -> RunState:

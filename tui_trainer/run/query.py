@@ -3,11 +3,13 @@
 import re
 import shlex
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from tui_trainer.errors import UsageError
+from tui_trainer.run.events import Score
 from tui_trainer.run.listing import LIVE, STATES, Summary
+from tui_trainer.run.scores import KNOWN
 from tui_trainer.settings import FIELDS, as_text, is_duration
 from tui_trainer.text import clean, did_you_mean
 
@@ -29,17 +31,17 @@ FACTS: Mapping[str, Callable[[Summary], Any]] = {
     "state": lambda run: run.state,
     "name": lambda run: run.path.name,
     "data": lambda run: run.dataset,
-    "accuracy": lambda run: run.best_accuracy,
+    "score": lambda run: run.result,
     "loss": lambda run: run.best_loss,
     "best": lambda run: run.best_epoch,
-    "test": lambda run: run.test_accuracy,
+    "test": lambda run: run.tested(run.main.name),
     "epoch": lambda run: run.epoch,
     "step": lambda run: run.step,
     "parameters": lambda run: run.parameters or None,
     "age": lambda run: max(0.0, time.time() - run.started),
     "time": lambda run: run.seconds,
 }
-"""What can be asked beside the settings: `loss` and `accuracy` are those of the best validation."""
+"""What can be asked beside the settings and the scores: `loss` and `score` are those of the best validation."""
 
 _WORDS_OF_FACTS = ("state", "name", "data")
 
@@ -47,22 +49,22 @@ HELP = "state:live  model:cnn  data:mini  lr<0.01  accuracy>90%  loss<0.3  age<2
 """Examples for whoever has not typed anything yet."""
 
 
-def parse(words: str | Iterable[str]) -> Test:
-    """What holds for the runs that are meant: every word must.
+def parse(words: str | Iterable[str], measured: Collection[str] = KNOWN) -> Test:
+    """What holds for the runs that are meant: every word must. `measured` are the scores that can be asked for.
 
     Raises:
         UsageError: a word that means nothing, with the one that may have been meant.
     """
-    tests = [_test(word) for word in (_split(words) if isinstance(words, str) else words) if word.strip()]
+    tests = [_test(word, measured) for word in (_split(words) if isinstance(words, str) else words) if word.strip()]
     return lambda run: all(test(run) for test in tests)
 
 
-def understood(text: str) -> tuple[Test, str]:
+def understood(text: str, measured: Collection[str] = KNOWN) -> tuple[Test, str]:
     """What is meant by those words that mean something, and what is wrong with the first that does not."""
     tests, problem = [], ""
     for word in _split(text):
         try:
-            tests.append(parse([word]))
+            tests.append(parse([word], measured))
         except UsageError as error:
             problem = problem or str(error)
     return lambda run: all(test(run) for test in tests), problem
@@ -75,7 +77,7 @@ def _split(text: str) -> list[str]:
         return text.split()
 
 
-def _test(word: str) -> Test:
+def _test(word: str, measured: Collection[str]) -> Test:
     match = _WORD.fullmatch(word.strip())
     if match is None:
         no, part = word.startswith(("-", "!")), word.lstrip("-!").casefold()
@@ -85,8 +87,8 @@ def _test(word: str) -> Test:
     no, name, sign, value = bool(match["no"]), match["name"].replace("-", "_"), match["sign"], match["value"]
     given = f"{clean(name, 40)}{sign}{clean(value, 40)}"
     if not value:
-        raise UsageError(f"{given}: what to compare with is missing, as in {_example(name)}.")
-    fact = _fact(name, given)
+        raise UsageError(f"{given}: what to compare with is missing, as in {_example(name, measured)}.")
+    fact = _fact(name, given, measured)
     if name == "state":
         test = _state(sign, value, given)
     elif _is_number(name):
@@ -100,25 +102,29 @@ def _test(word: str) -> Test:
     return (lambda run: not test(run)) if no else test
 
 
-def _fact(name: str, given: str) -> Callable[[Summary], Any]:
+def _fact(name: str, given: str, measured: Collection[str]) -> Callable[[Summary], Any]:
     """What a name asks for."""
     if name in FACTS:
         return FACTS[name]
     if name in FIELDS:
         return lambda run: run.settings.get(name)
-    raise UsageError(f"{given}: runs have no {clean(name, 40)}.{did_you_mean(name, [*FACTS, *FIELDS])}")
+    if name in measured:
+        return lambda run: run.best(name)
+    raise UsageError(f"{given}: runs have no {clean(name, 40)}.{did_you_mean(name, [*FACTS, *FIELDS, *measured])}")
 
 
 def _is_number(name: str) -> bool:
-    if name in FACTS:
+    if name in FACTS or name not in FIELDS:
         return name not in _WORDS_OF_FACTS
     annotation = str(FIELDS[name].annotation)
     return "int" in annotation or "float" in annotation
 
 
-def _example(name: str) -> str:
-    if name in ("accuracy", "test"):
+def _example(name: str, measured: Collection[str]) -> str:
+    if name in ("accuracy", "score", "test"):
         return f"{name}>90%"
+    if name in measured:
+        return f"{clean(name, 40)}>0.5"
     if name in _TIMES:
         return f"{name}<2d"
     if name in FACTS or name in FIELDS:
@@ -183,7 +189,7 @@ def _text(fact: Callable[[Summary], Any], sign: str, value: str, given: str) -> 
 
 SORTS: Mapping[str, Callable[[Summary], Any]] = {
     "age": lambda run: -run.started,
-    "accuracy": lambda run: None if run.best_accuracy is None else -run.best_accuracy,
+    "score": lambda run: _of_score(run, run.main),
     "loss": lambda run: run.best_loss,
     "name": lambda run: run.name.casefold(),
     "state": lambda run: STATES.index(run.state) if run.state in STATES else len(STATES),
@@ -192,16 +198,44 @@ SORTS: Mapping[str, Callable[[Summary], Any]] = {
 """Orders by name: the newest, the best, the first in the alphabet, those under way, the smallest rate come first."""
 
 
-def ordered(runs: Iterable[Summary], sort: str = "age") -> list[Summary]:
+def measured_in(runs: Iterable[Summary]) -> tuple[str, ...]:
+    """The names of scores that can be asked for: the well-known ones, and those that these runs have measured."""
+    return tuple(dict.fromkeys([*KNOWN, *(clean(score.name, 40) for run in runs for score in run.scores)]))
+
+
+def _of_score(run: Summary, score: Score) -> tuple[str, float] | None:
+    """The place of a run by a score: the best first. Different scores are not compared: one comes after the other."""
+    value = run.best(score.name)
+    return None if value is None else (score.name, value if score.better == "lower" else -value)
+
+
+def _order(sort: str, measured: Collection[str]) -> Callable[[Summary], Any]:
+    """What runs are put in order by.
+
+    Raises:
+        UsageError: there is no such order.
+    """
+    if sort in SORTS:
+        return SORTS[sort]
+    name = sort.replace("-", "_")
+    if name not in measured:
+        known = ", ".join(SORTS)
+        hint = did_you_mean(sort, [*SORTS, *measured])
+        raise UsageError(f"--sort: must be one of {known}, or a score; found {clean(repr(sort), 40)}.{hint}")
+
+    def place(run: Summary) -> tuple[str, float] | None:
+        return next((_of_score(run, score) for score in run.scores if score.name == name), None)
+
+    return place
+
+
+def ordered(runs: Iterable[Summary], sort: str = "age", measured: Collection[str] = KNOWN) -> list[Summary]:
     """Runs in an order; those that lack what it goes by come last, and newer ones first where nothing else decides.
 
     Raises:
         UsageError: there is no such order.
     """
-    if sort not in SORTS:
-        known = ", ".join(SORTS)
-        raise UsageError(f"--sort: must be one of {known}; found {clean(repr(sort), 40)}.{did_you_mean(sort, SORTS)}")
-    key = SORTS[sort]
+    key = _order(sort, measured)
 
     def place(run: Summary) -> tuple[bool, Any, float]:
         value = key(run)

@@ -3,7 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from tui_trainer import own_code
 from tui_trainer.errors import CheckpointError, FolderError, LockedError, SettingsError
+from tui_trainer.run import scores
 from tui_trainer.run.events import RunStarted
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.journal import read
@@ -11,7 +13,7 @@ from tui_trainer.run.state import RunState
 from tui_trainer.schedule import lr_factor
 from tui_trainer.settings import FIELDS, Settings, as_text, flag, why_fixed
 from tui_trainer.sources import Source, read_environment, read_toml, resolve
-from tui_trainer.text import clean, fixed, number, percent
+from tui_trainer.text import clean, number
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,10 @@ class Resume:
 
     allow_data_change: bool = False
     """Though the examples are not those it has learned from."""
+    allow_code_change: bool = False
+    """Though the user's own code is other than it was."""
+    trusted: tuple[str, ...] = ()
+    """Beginnings of SHA-256 of code that may run."""
     looks_only: bool = False
     """Nothing on the disk may change."""
     packed: bytes | None = None
@@ -70,6 +76,7 @@ def carry(folder: RunFolder, typed: dict[str, Any], how: Resume) -> Carried:
         CheckpointError: there is no checkpoint to carry on from.
         SettingsError: wrong values, and settings that cannot change any more, with the reason for each.
         FolderError: the run's own settings cannot be read.
+        ModelError: the user's own code is gone, or is other than it was.
     """
     name = clean(folder.path.name)
     if folder.is_held():
@@ -88,6 +95,7 @@ def carry(folder: RunFolder, typed: dict[str, Any], how: Resume) -> Carried:
     ]
     if problems:
         raise SettingsError(problems)
+    own_code.admit_again(resolved.settings, how.trusted, changed=how.allow_code_change)
     if not folder.has_checkpoint:
         again = f"tui-trainer --config {clean(folder.manifest)}"
         raise CheckpointError(f"The run {name} has saved no checkpoint to carry on from. Begin again with: {again}")
@@ -126,10 +134,8 @@ def told(started: RunStarted, folder: RunFolder | None = None) -> list[str]:
     lines = [f"{name}carries on from {clean(started.resumed_from)}: {place} (step {started.step:,})"]
     best = ""
     if started.best_epoch is not None:
-        best = (
-            f", best so far (epoch {started.best_epoch}, loss {fixed(started.best_loss)}, "
-            f"accuracy {percent(started.best_accuracy)})"
-        )
+        measured = scores.sentence(started.best_loss, scores.of(started), scores.best(started))
+        best = f", best so far (epoch {started.best_epoch}, {measured})"
     lines.append(
         f"restored  weights, {clean(s['optimizer'], 20)} state, random numbers, place in the epoch, patience{best}"
     )

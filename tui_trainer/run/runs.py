@@ -40,6 +40,10 @@ from tui_trainer.settings import Settings
 from tui_trainer.text import clean
 
 
+FOUND_OUT = ("dataset", "loss", "batch_size")
+"""Settings that the run itself may choose: what it has used is what it is carried on with."""
+
+
 class Run(Protocol):
     """All that a face knows of a run."""
 
@@ -153,6 +157,7 @@ class LocalRun:
                     warning = journal.append(event)  # one event to all viewers, live or from the disk
                     if isinstance(event, RunStarted):
                         unwritten = started = event
+                        self.settings = self.settings.model_copy(update={n: event.settings[n] for n in FOUND_OUT})
                     if unwritten and (self.carried is None or isinstance(event, BatchTrained)):
                         self._write_manifest(folder, unwritten, made_by)  # what was changed counts from the first step
                         unwritten = None
@@ -256,13 +261,13 @@ class LocalRun:
             best_epoch=best.epoch if best else None,
             best_loss=best.loss if best else None,
             best_accuracy=best.accuracy if best else None,
+            best_scores=best.scores if best else {},
             seconds=time.monotonic() - self._began,
         )
 
     def _write_manifest(self, folder: RunFolder, started: RunStarted, made_by: dict[str, object]) -> None:
-        used = self.settings.model_copy(update={"dataset": started.settings["dataset"]})
         with contextlib.suppress(OSError):  # a full disk is no reason to stop; checkpoints will say so
-            folder.write_manifest(used, made_by | {"device": started.device, "data": started.data})
+            folder.write_manifest(self.settings, made_by | {"device": started.device, "data": started.data})
 
 
 def preview(carried: Carried) -> Iterator[Event]:

@@ -5,7 +5,9 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
+from tui_trainer.run import scores
 from tui_trainer.run.events import (
+    ACCURACY,
     BatchTrained,
     CheckpointSaved,
     EpochEnded,
@@ -18,9 +20,10 @@ from tui_trainer.run.events import (
     RunPaused,
     RunResumed,
     RunStarted,
+    Score,
     Warned,
 )
-from tui_trainer.text import clean, fixed, number, percent, size
+from tui_trainer.text import clean, number, size
 
 ENDINGS = ("finished", "out_of_patience", "stopped", "interrupted", "diverged", "failed")
 _PHASES = {"validation": "validating", "test": "testing", "stop": "stopping"}
@@ -88,7 +91,8 @@ class EpochRow:
     train_loss: float
     valid_loss: float | None
     """None when the epoch was not validated."""
-    accuracy: float | None
+    score: float | None
+    """The result of the run at its end."""
     lr: float | None
     seconds: float
 
@@ -134,6 +138,13 @@ class RunState:
     activity: str = ""
     """What is being prepared, while something is."""
     settings: dict[str, Any] = field(default_factory=dict)
+    valid_is_test: bool = True
+    task: str = "classification"
+    """What is to be predicted."""
+    scores: tuple[Score, ...] = (ACCURACY,)
+    """What is measured beside the loss; the first is the result of the run."""
+    shape: tuple[int, ...] = (1, 28, 28)
+    """One input without its batch."""
     classes: tuple[str, ...] = ()
     train_examples: int = 0
     valid_examples: int = 0
@@ -163,8 +174,8 @@ class RunState:
     """Loss over step, as reported."""
     valid_curve: Series = field(default_factory=Series)
     """Validation loss over step."""
-    accuracy_curve: Series = field(default_factory=Series)
-    """Validation accuracy over step, fractions."""
+    score_curve: Series = field(default_factory=Series)
+    """The result over step: the main score of each validation."""
     epoch_curve: Series = field(default_factory=Series)
     """Mean training loss over step, a point an epoch."""
     recent: deque[float] = field(default_factory=lambda: deque(maxlen=240))
@@ -246,6 +257,37 @@ class RunState:
     def total_epochs(self) -> int:
         return int(self._setting("epochs"))
 
+    @property
+    def main(self) -> Score:
+        """The score that is shown as the result of the run."""
+        return self.scores[0]
+
+    @property
+    def validates_on_test(self) -> bool:
+        """True when the test split is what each epoch is measured on."""
+        return not self.test_examples and self.valid_is_test
+
+    @property
+    def things(self) -> str:
+        """What examples are, for a speed: images, rows of a table, or just examples."""
+        return {1: "rows", 3: "images"}.get(len(self.shape), "examples")
+
+    def result(self, seen: Evaluated | None) -> float | None:
+        """The main score of an evaluation; None when it was not measured."""
+        return seen.score(self.main.name) if seen else None
+
+    def figure(self, seen: Evaluated | None) -> str:
+        """The result without its name, for a place that has it: `87.9 %`, `0.3120`."""
+        return scores.figure(self.result(seen), self.main)
+
+    def headline(self, seen: Evaluated | None) -> str:
+        """The result where it stands alone: `87.9 %`, `MAE 0.3120`."""
+        return scores.headline(self.result(seen), self.main)
+
+    def told(self, seen: Evaluated) -> str:
+        """All that was measured: `loss 0.3400, accuracy 87.9 %`."""
+        return scores.sentence(seen.loss, self.scores, scores.measured(seen))
+
     def _setting(self, name: str) -> float:
         """A setting that is a number; 0 when a journal from elsewhere has something else in its place."""
         value = self.settings.get(name)
@@ -289,6 +331,8 @@ class RunState:
     def _start(self, event: RunStarted) -> None:
         self.phase, self.activity = "training", "first step"
         self.settings, self.classes, self.layers = event.settings, event.classes, event.layers
+        self.valid_is_test = event.valid_is_test
+        self.task, self.scores, self.shape = event.task, scores.of(event), event.shape
         self.train_examples, self.valid_examples = event.train_examples, event.valid_examples
         self.test_examples, self.parameters = event.test_examples, event.parameters
         self.device, self.data, self.resumed_from = event.device, event.data, event.resumed_from
@@ -303,7 +347,7 @@ class RunState:
         self.epoch, self.batch, self.step = event.epoch, event.batch, event.step
         ended = event.epoch if event.batch == self.batches else event.epoch - 1
         self.epochs = [row for row in self.epochs if row.epoch <= ended]
-        if event.best_epoch is None or event.best_loss is None or event.best_accuracy is None:
+        if event.best_epoch is None or event.best_loss is None:
             self.best = None
         elif self.best is None or self.best.epoch != event.best_epoch or self.best.loss != event.best_loss:
             self.best = Evaluated(
@@ -312,7 +356,7 @@ class RunState:
                 step=event.step,
                 loss=event.best_loss,
                 accuracy=event.best_accuracy,
-                confusion=(),
+                scores=event.best_scores,
                 seconds=0.0,
             )
         place = f"at epoch {event.epoch}, batch {event.batch + 1:,}"
@@ -324,7 +368,7 @@ class RunState:
 
     def _go_back(self, step: int) -> None:
         """Forget what came after `step`: the run went back to a checkpoint and takes these steps again."""
-        for curve in (self.train_curve, self.valid_curve, self.accuracy_curve, self.epoch_curve):
+        for curve in (self.train_curve, self.valid_curve, self.score_curve, self.epoch_curve):
             curve.cut(step)
         if self.validation is not None and self.validation.step > step:
             self.validation = None
@@ -353,17 +397,15 @@ class RunState:
         self.evaluation = event
         if event.split == "test":
             self.test = event
-            self._note(event, "good", f"test: loss {fixed(event.loss)}, accuracy {percent(event.accuracy)}")
+            self._note(event, "good", f"test: {self.told(event)}")
             return
         self.validation, self.validation_seconds = event, event.seconds
         if abs(event.loss) < float("inf"):
             self.valid_curve.add(event.step, event.loss)
-        if event.accuracy is not None:
-            self.accuracy_curve.add(event.step, event.accuracy)
+        if (result := self.result(event)) is not None and abs(result) < float("inf"):
+            self.score_curve.add(event.step, result)
         place = f"epoch {event.epoch}" if self.batch == self.batches else f"step {event.step:,}"
-        scores = f"loss {fixed(event.loss)}, accuracy {percent(event.accuracy)}"
-        text = f"validation at {place}: {scores}"
-        self._note(event, "info", text)
+        self._note(event, "info", f"validation at {place}: {self.told(event)}")
 
     def _end_epoch(self, event: EpochEnded) -> None:
         if self.epochs and (self.epochs[-1].epoch, self.epochs[-1].train_loss) == (event.epoch, event.train_loss):
@@ -373,7 +415,7 @@ class RunState:
             epoch=event.epoch,
             train_loss=event.train_loss,
             valid_loss=seen.loss if seen else None,
-            accuracy=seen.accuracy if seen else None,
+            score=self.result(seen),
             lr=self.lr,
             seconds=event.seconds,
         )

@@ -9,7 +9,6 @@ from typing import Any
 
 import psutil
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -17,7 +16,10 @@ from tui_trainer.catalog import Shape
 from tui_trainer.errors import DataError
 from tui_trainer.settings import Settings
 from tui_trainer.text import clean, size
+from tui_trainer.training import augment, plugins
+from tui_trainer.training.augment import Augment, Recipes, generator_of, seed_of_batch, seeded
 from tui_trainer.training.examples import Batch, Data, Examples, Tensors
+from tui_trainer.training.own import Change
 
 LOOK = 5.0
 """Seconds after which a wait for data is told of, and commands are looked at."""
@@ -27,11 +29,18 @@ CHUNK = 4 << 20
 
 
 class Order(Sampler[Tensor]):
-    """Which examples make up each batch: shuffled by (seed, epoch) alone, so an order needs no state to be repeated."""
+    """Which examples make up each batch: drawn by (seed, epoch) alone, so an order needs no state to be repeated."""
 
-    def __init__(self, examples: int, batch_size: int, *, seed: int | None, limit: int = 0) -> None:
-        """`seed` None keeps the order of the data; `limit` takes only so many batches, 0 all."""
+    def __init__(
+        self, examples: int, batch_size: int, *, seed: int | None, limit: int = 0, classes: Tensor | None = None
+    ) -> None:
+        """`seed` None keeps the order of the data, else it is shuffled; `limit` takes only so many batches, 0 all.
+
+        With `classes` [N], that of each example, examples are drawn one by one, and every class is equally likely:
+        of a rare one they come several times in an epoch, and of a common one not all.
+        """
         self._all, self.batch_size, self.seed = examples, batch_size, seed
+        self._classes = None if classes is None else Classes(classes)
         self._batches = -(-examples // batch_size)
         if limit:
             self._batches = min(self._batches, limit)
@@ -53,46 +62,28 @@ class Order(Sampler[Tensor]):
         if self.seed is None:
             return torch.arange(first, self.examples)
         generator = generator_of(self.seed, self.epoch)
+        if self._classes is not None:
+            return self._classes.draw(self._all, generator)[first : self.examples]
         return torch.randperm(self._all, generator=generator)[first : self.examples]
 
     def __iter__(self) -> Iterator[Tensor]:
         return iter(torch.split(self.indices(), self.batch_size))
 
 
-def generator_of(seed: int, epoch: int) -> torch.Generator:
-    """Random numbers of one epoch, the same on every device and in every process."""
-    return torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
+class Classes:
+    """The examples of each class, to draw from."""
 
+    def __init__(self, classes: Tensor) -> None:
+        """`classes` [N] int64, that of each example."""
+        self._members = torch.argsort(classes, stable=True)
+        counts = torch.bincount(classes)
+        self._first, self._counts = (counts.cumsum(0) - counts)[counts > 0], counts[counts > 0]
 
-class Augment:
-    """Random mirroring and moving of images, drawn for each example by (seed, epoch, index), whatever fetches it."""
-
-    def __init__(self, kind: str, examples: int, seed: int, device: torch.device) -> None:
-        """`kind` is one of the setting's words: flip, crop, flip_crop."""
-        self._flips, self._moves = "flip" in kind, "crop" in kind
-        self._examples, self._seed, self._device = examples, seed, device
-        self._epoch, self._draws = 0, torch.empty(0)
-
-    def __call__(self, images: Tensor, indices: Tensor, epoch: int) -> Tensor:
-        """`images` [B, C, H, W] of the examples `indices` [B], changed for this epoch."""
-        if epoch != self._epoch:
-            generator = generator_of(self._seed ^ 0x5EED, epoch)
-            self._draws = torch.rand(self._examples, 3, generator=generator).to(self._device)
-            self._epoch = epoch
-        flip, down, right = self._draws[indices].unbind(1)
-        if self._flips:
-            images = torch.where((flip < 0.5)[:, None, None, None], images.flip(3), images)
-        return self._moved(images, down, right) if self._moves else images
-
-    def _moved(self, images: Tensor, down: Tensor, right: Tensor) -> Tensor:
-        """A window of the same size cut out at a random place of the images with a border: RandomCrop(padding)."""
-        examples, _, height, width = images.shape
-        border = max(1, min(height, width) // 8)
-        place = torch.arange(examples, device=images.device)[:, None, None]
-        rows = (down * (2 * border + 1)).long()[:, None] + torch.arange(height, device=images.device)
-        columns = (right * (2 * border + 1)).long()[:, None] + torch.arange(width, device=images.device)
-        window = F.pad(images, [border] * 4)[place, :, rows[:, :, None], columns[:, None, :]]
-        return window.permute(0, 3, 1, 2)
+    def draw(self, examples: int, generator: torch.Generator) -> Tensor:
+        """So many examples [examples], each of a class that is as likely as every other."""
+        chosen = torch.randint(len(self._counts), (examples,), generator=generator)
+        place = torch.rand(examples, dtype=torch.float64, generator=generator) * self._counts[chosen]
+        return self._members[self._first[chosen] + place.long()]
 
 
 def normal(
@@ -149,14 +140,18 @@ class Batches:
         order: Order,
         device: torch.device,
         *,
-        augment: str = "none",
+        augment: Augment | None = None,
+        own_augment: Change | None = None,
         channels_last: bool = False,
         mean: tuple[float, ...] = (),
         std: tuple[float, ...] = (),
     ) -> None:
-        """`mean` and `std` are those of each channel or column that inputs are normalised by; empty for not at all."""
+        """`augment` changes what is kept; `own_augment`, the user's, batches of floats before they are normalised.
+
+        `mean` and `std` are those of each channel or column that inputs are normalised by; empty for not at all.
+        """
         self._examples, self.order, self._device = examples, order, device
-        self._augment = Augment(augment, len(examples), order.seed or 0, device) if augment != "none" else None
+        self._augment, self._own = augment, own_augment
         self._format = torch.channels_last if channels_last else torch.preserve_format
         self._normal = normal(mean, std, examples.shape, device)
 
@@ -169,15 +164,28 @@ class Batches:
     def close(self) -> None:
         """End what fetches the batches."""
 
-    def as_inputs(self, inputs: Tensor, indices: Tensor | None = None) -> Tensor:
-        """What is kept, on the device, as the model's inputs: changed at random when that is set, bytes from 0 to 1."""
-        if self._augment is not None and indices is not None:
-            inputs = self._augment(inputs, indices, self.order.epoch)
+    def as_inputs(self, inputs: Tensor) -> Tensor:
+        """What is kept, on the device, as the model's inputs: bytes from 0 to 1, and normalised."""
+        return self._normalised(self._floats(inputs))
+
+    def _floats(self, inputs: Tensor) -> Tensor:
         form = self._format if inputs.dim() == 4 else torch.preserve_format
         X = inputs.to(torch.float32, memory_format=form)
-        if inputs.dtype == torch.uint8:
-            X.div_(255)
+        return X.div_(255) if inputs.dtype == torch.uint8 else X
+
+    def _normalised(self, X: Tensor) -> Tensor:
         return X if self._normal is None else (X - self._normal[0]) / self._normal[1]
+
+    def _given_out(self, inputs: Tensor, y: Tensor, batch: int) -> Batch:
+        """Batch number `batch` of the epoch from what is kept of it, changed by the user's code when there is any.
+
+        All that draws random numbers there begins anew for each batch, so that a run can be carried on anywhere.
+        """
+        X = self._floats(inputs)
+        if self._own is not None:
+            with seeded(seed_of_batch(self.order.seed or 0, self.order.epoch, batch), self._device):
+                X, y = self._own(X, y)
+        return self._normalised(X), y
 
 
 class Resident(Batches):
@@ -189,20 +197,33 @@ class Resident(Batches):
 
     def __iter__(self) -> Iterator[Batch]:
         images, labels, batch = self._held.inputs, self._held.targets, self.order.batch_size
-        example = 4 * images[0].numel()
-        together = batch * max(1, CHUNK // (batch * example))
-        if self.order.seed is None:
-            for first in range(self.order.first * batch, self.order.examples, together):
-                rows = slice(first, min(first + together, self.order.examples))
-                X = self.as_inputs(images[rows], None)
-                yield from zip(X.split(batch), labels[rows].split(batch), strict=True)  # type: ignore[no-untyped-call]
+        chunk = 4 * CHUNK if isinstance(self._augment, Recipes) else CHUNK  # a recipe costs little more for more images
+        together = batch * max(1, chunk // (batch * 4 * images[0].numel()))
+        number = self.order.first
+        for rows in self._rows(together):
+            inputs, y = images[rows], labels[rows]
+            if self._augment is not None and isinstance(rows, Tensor):
+                inputs = self._augment(inputs, rows, self.order.epoch)
+            if self._own is None:
+                inputs = self.as_inputs(inputs)
+            for X, targets in zip(inputs.split(batch), y.split(batch), strict=True):  # type: ignore[no-untyped-call]
+                number += 1
+                yield (X, targets) if self._own is None else self._given_out(X, targets, number)
+
+    def _rows(self, together: int) -> Iterator[Tensor | slice]:
+        """So many examples after the other in the epoch's order; those in the order of the data need not be copied."""
+        if self.order.seed is not None:
+            yield from self.order.indices().to(self._device).split(together)  # type: ignore[no-untyped-call]
             return
-        for chunk in self.order.indices().to(self._device).split(together):  # type: ignore[no-untyped-call]
-            X = self.as_inputs(images[chunk], chunk)
-            yield from zip(X.split(batch), labels[chunk].split(batch), strict=True)  # type: ignore[no-untyped-call]
+        for first in range(self.order.first * self.order.batch_size, self.order.examples, together):
+            yield slice(first, min(first + together, self.order.examples))
 
 
-class Numbers(Sampler[list[int]]):
+Wanted = tuple[int, list[int]]
+"""An epoch, and the numbers of a batch's examples."""
+
+
+class Numbers(Sampler[Wanted]):
     """An order as plain numbers: a tensor on its way to a worker would cost a piece of shared memory each time."""
 
     def __init__(self, order: Order) -> None:
@@ -211,18 +232,24 @@ class Numbers(Sampler[list[int]]):
     def __len__(self) -> int:
         return len(self._order)
 
-    def __iter__(self) -> Iterator[list[int]]:
-        return (indices.tolist() for indices in self._order)
+    def __iter__(self) -> Iterator[Wanted]:
+        return ((self._order.epoch, indices.tolist()) for indices in self._order)
 
 
 class Fetched(Dataset[tuple[Tensor, Tensor]]):
-    """What a worker process fetches: a whole batch as bytes, with its labels."""
+    """What a worker process fetches: a whole batch as bytes, with its labels.
 
-    def __init__(self, examples: Examples) -> None:
-        self._examples = examples
+    Recipes are carried out there: several processes do it at once, and a GPU would wait for its many small calls.
+    """
 
-    def __getitem__(self, numbers: list[int]) -> tuple[Tensor, Tensor]:
-        return self._examples.raw(torch.tensor(numbers))
+    def __init__(self, examples: Examples, recipes: Recipes | None = None) -> None:
+        self._examples, self._recipes = examples, recipes
+
+    def __getitem__(self, wanted: Wanted) -> tuple[Tensor, Tensor]:
+        epoch, numbers = wanted
+        indices = torch.tensor(numbers)
+        inputs, y = self._examples.raw(indices)
+        return (inputs if self._recipes is None else self._recipes(inputs, indices, epoch)), y
 
 
 class Loader(Batches):
@@ -249,8 +276,11 @@ class Loader(Batches):
         look = min(LOOK, patience)
         self._look = look
         context = None if mp_context == "auto" or not workers else mp_context
+        recipes = self._augment if isinstance(self._augment, Recipes) else None
+        if recipes is not None:
+            self._augment = None
         self._loader: DataLoader[tuple[Tensor, Tensor]] | None = DataLoader(
-            Fetched(examples),
+            plugins.WithCode(Fetched(examples, recipes)),
             sampler=Numbers(order),
             batch_size=None,
             num_workers=workers,
@@ -284,8 +314,10 @@ class Loader(Batches):
                     break
             waited = 0.0
             self._check(images, y, len(indices), number)
-            X = self.as_inputs(images.to(self._device, non_blocking=True), indices)
-            yield X, y.to(self._device, non_blocking=True)
+            inputs = images.to(self._device, non_blocking=True)
+            if self._augment is not None:
+                inputs = self._augment(inputs, indices, self.order.epoch)
+            yield self._given_out(inputs, y.to(self._device, non_blocking=True), number)
 
     def _check(self, images: object, y: object, examples: int, number: int) -> None:
         """On a GPU a label out of range would end the process without a word.
@@ -319,6 +351,9 @@ class Loader(Batches):
                 f"{kept}\nTry fewer --workers, or --data-path resident."
             )
         lines = [line for line in str(error).split("\n") if line.strip()]
+        if isinstance(error, DataError):  # a sentence already; a worker's comes with its traceback before it
+            sentence = lines[-1].removeprefix(f"{DataError.__module__}.{DataError.__qualname__}: ")
+            return DataError(f"Batch {number:,} could not be fetched. {sentence} {kept}")
         text = clean(lines[-1] if lines else "", 200)  # of a worker's error the traceback comes first
         return DataError(f"Batch {number:,} could not be fetched: {type(error).__name__}: {text}. {kept}")
 
@@ -344,12 +379,24 @@ def _shared_memory() -> str:
 
 
 def make_batches(
-    path: DataPath, data: Data, examples: Examples, order: Order, device: torch.device, settings: Settings
+    path: DataPath,
+    data: Data,
+    examples: Examples,
+    order: Order,
+    device: torch.device,
+    settings: Settings,
+    own_augment: Change | None = None,
 ) -> Batches:
     """The batches of a split of `data` by the path that was chosen; only those in a shuffled order are augmented."""
     s = settings
-    augment = s.augment if order.seed is not None or s.overfit_batches else "none"
-    options: dict[str, Any] = {"augment": augment, "channels_last": s.channels_last, "mean": data.mean, "std": data.std}
+    learned = order.seed is not None
+    options: dict[str, Any] = {
+        "augment": augment.make(s, examples, device) if learned else None,
+        "own_augment": own_augment if learned else None,
+        "channels_last": s.channels_last,
+        "mean": data.mean,
+        "std": data.std,
+    }
     if path.resident:
         assert isinstance(examples, Tensors)
         return Resident(examples, order, device, **options)

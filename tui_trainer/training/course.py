@@ -4,6 +4,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -15,14 +16,18 @@ from tui_trainer.run.commands import Inbox, Stop
 from tui_trainer.run.events import BatchTrained, CheckpointSaved, Evaluated, Event, RunEnded, RunStarted, Warned
 from tui_trainer.settings import Settings, is_place
 from tui_trainer.text import clean, fixed
-from tui_trainer.training import checkpoint, devices, models, reading, snapshot
+from tui_trainer.training import balance, checkpoint, devices, models, reading, snapshot
+from tui_trainer.training.augment import make_own
 from tui_trainer.training.batches import Batches, Order, choose_path, make_batches
 from tui_trainer.training.checkpoint import Save, Writer
 from tui_trainer.training.examples import Batch, Data, Examples
+from tui_trainer.training.finetune import Freezing
 from tui_trainer.training.graph import Graph, why_no_graph
+from tui_trainer.training.layers import layers_of
 from tui_trainer.training.meter import LossMeter, Spikes, Watch
+from tui_trainer.training.mixing import Mixing
 from tui_trainer.training.optim import Schedule, Step, make_optimizer
-from tui_trainer.training.tasks import Task
+from tui_trainer.training.tasks import Task, make_loss
 
 EVALUATION_BATCH = 512
 """Examples measured at once when training batches are smaller: no gradients are kept, so more fit."""
@@ -50,13 +55,30 @@ class Course:
         self.fingerprint = splits.fingerprint()
         self.inbox, self._folder = inbox, folder
         self.writer = Writer()
-        self.loss_function = task.losses[s.loss](s.label_smoothing)
+        self.loss_function = make_loss(s, task)
+        self.code: dict[str, str] = {}
+        """The user's own code, by file or module: the SHA-256."""
+        weights = balance.weights_of(s, task, splits, self.outputs)
+        weights = None if weights is None else weights.to(device)
+        self.learned_loss = balance.loss_to_learn(s, task, weights) or self.loss_function
+        """What training makes small: the loss that is measured, or the same with weights for the classes."""
+        self.mixing = Mixing(s, splits, self.outputs, device) if s.mixup or s.cutmix else None
+        """Mixes the examples of each batch, when that is wanted."""
         held = [images for images in (splits.train, splits.valid, splits.test) if images is not None]
         self.data_path = choose_path(s, held, device)
         """How the data reaches the device, and why."""
         shuffle = None if s.overfit_batches else s.seed or 0
-        self.train_order = Order(len(splits.train), s.batch_size, seed=shuffle, limit=s.limit_train_batches)
-        self._train_batches = make_batches(self.data_path, splits, splits.train, self.train_order, device, s)
+        self.train_order = Order(
+            len(splits.train),
+            s.batch_size,
+            seed=shuffle,
+            limit=s.limit_train_batches,
+            classes=balance.classes_to_draw(s, splits),
+        )
+        own_augment = make_own(s)
+        self._train_batches = make_batches(
+            self.data_path, splits, splits.train, self.train_order, device, s, own_augment
+        )
         self.valid_batches = self._to_measure(splits.valid)
         self.test_batches = None if splits.test is None else self._to_measure(splits.test)
         self.batches = len(self.train_order)
@@ -67,7 +89,7 @@ class Course:
         self.schedule = Schedule(self.optimizer, s, updates, wants_more=self.wants_more)
         self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(s.ema)) if s.ema else None  # type: ignore[no-untyped-call]
         """The moving average of the weights, measured and kept in place of them when it is wanted."""
-        measured, examples = (self.loss_function, self.optimizer, self.schedule, s), self.train_order.examples
+        measured, examples = (self.learned_loss, self.optimizer, self.schedule, s), self.train_order.examples
         self.step = Step(
             model,
             *measured,
@@ -75,10 +97,12 @@ class Course:
             device,
             forward=forward,
             average=self.average,
-            repeats=models.repeats(s) and not is_place(s.loss),
+            repeats=models.repeats(s) and not is_place(s.loss) and own_augment is None,
+            constants=() if weights is None else (weights,),
         )
+        self._freezing = Freezing(model, s) if s.freeze_epochs else None
         self.warnings: list[str] = []
-        """What fell back to something slower, still to be told."""
+        """What fell back to something slower, and what else is still to be told."""
         if records:
             self.step.graph = Graph(self.step.learn, list(model.parameters()), self._warn_no_graph)
         elif s.cuda_graph == "on" or (s.cuda_graph == "auto" and device.type == "cuda"):
@@ -150,6 +174,19 @@ class Course:
         self.done = self.ends_epoch = False
         self.meter.epoch_loss, self.meter.epoch_examples = 0.0, 0
         self.watch.begin_epoch()
+        self.freeze()
+
+    def freeze(self) -> None:
+        """Let rest the layers that do not learn in this epoch."""
+        if self._freezing is not None and (news := self._freezing.set(self.epoch)):
+            self.step.renew()
+            self.warnings.append(news)
+
+    def learning_mode(self) -> None:
+        """Set the model to training, but for what rests."""
+        self.model.train()
+        if self._freezing is not None:
+            self._freezing.rest()
 
     def train_batches(self) -> Iterator[tuple[int, Batch]]:
         """The batches that are left of the epoch, with their numbers from 1, X and y on the device.
@@ -167,6 +204,26 @@ class Course:
                 return
             self.watch.waited += time.perf_counter() - asked
             yield self.batch + 1, batch
+
+    def learned_from(self, X: Tensor, y: Tensor, batch: int) -> Batch:
+        """Batch number `batch` of the epoch as the step takes it: its targets as the task has them, mixed or not."""
+        y = self.task.targets(y)
+        return (X, y) if self.mixing is None else self.mixing(X, y, self.epoch, batch)
+
+    def misfit_of_mixed(self, X: Tensor, pred: Tensor, y: Tensor) -> str:
+        """Why the loss does not take mixed targets, as a sentence; nothing when it does, or nothing is mixed."""
+        if self.mixing is None:
+            return ""
+        _, mixed = self.mixing(X, self.task.targets(y), 1, 1)
+        try:
+            self.learned_loss(pred, mixed)
+        except Exception as error:
+            text = clean(str(error).strip().split("\n")[0], 200)
+            return (
+                f"loss {clean(self.settings.loss, 60)} takes no mixed targets, {tuple(mixed.shape)} of {mixed.dtype} "
+                f"({type(error).__name__}: {text}); set mixup and cutmix to 0"
+            )
+        return ""
 
     def inputs_of(self, examples: Examples, indices: Tensor) -> Batch:
         """The examples at `indices` as the model sees them when it is measured, and their targets, on the device."""
@@ -267,22 +324,27 @@ class Course:
 
     def started(self) -> RunStarted:
         splits = self.splits
+        with self._freezing.lifted() if self._freezing else nullcontext():
+            parameters, layers = models.count(self.model), layers_of(self.model, splits.shape)
         return RunStarted(
             settings=self.settings.model_dump(),
             classes=splits.classes,
             train_examples=len(splits.train),
             valid_examples=len(splits.valid),
             test_examples=len(splits.test) if splits.test else 0,
-            parameters=models.count(self.model),
-            layers=models.layers_of(self.model, splits.shape),
+            parameters=parameters,
+            layers=layers,
             device=devices.describe(self.device),
             data=f"{splits.source}, {self.data_path.why}",
+            valid_is_test=splits.valid_is_test,
             task=self.task.name,
             shape=splits.shape,
             outputs=self.outputs,
             categories=splits.categories,
             mean=splits.mean,
             std=splits.std,
+            target_mean=splits.target_mean,
+            target_std=splits.target_std,
             scores=self.task.scores,
             resumed_from=self.resumed_from,
             epoch=self.epoch,

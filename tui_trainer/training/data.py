@@ -11,7 +11,7 @@ from tui_trainer.catalog import DATASETS
 from tui_trainer.errors import DataError
 from tui_trainer.run.events import Event, Preparing
 from tui_trainer.settings import Settings
-from tui_trainer.training.examples import Data, Examples, Source, Tensors
+from tui_trainer.training.examples import Data, Examples, Source, Tensors, moments
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and standard deviation of ImageNet's channels, which torchvision's weights have learned with."""
@@ -29,17 +29,13 @@ def load(settings: Settings) -> Generator[Event, None, Data]:
         few = torch.arange(min(len(train), settings.overfit_batches * settings.batch_size))
         train = valid = train.part(few)
     elif valid is None and (settings.valid_fraction > 0 or held_out is None):
-        fraction = settings.valid_fraction or 0.1
-        chosen = held_out_part(found, fraction, settings.seed or 0)
-        if chosen.all() or not chosen.any():
-            raise DataError(
-                f"valid_fraction {fraction:g} leaves no examples on one side of {len(train):,}. Choose another."
-            )
+        chosen = held_out_part(settings, found.kind, train.targets)
         train, valid = train.part(~chosen), train.part(chosen)
     elif valid is None:
         valid, held_out = held_out, None
     assert valid is not None
     mean, std = yield from normalisation(settings, found, train)
+    target_mean, target_std = standardisation(settings, found, train)
     return Data(
         name=found.name,
         source=found.source,
@@ -49,9 +45,14 @@ def load(settings: Settings) -> Generator[Event, None, Data]:
         train=train,
         valid=valid,
         test=held_out,
+        valid_is_test=valid is found.test,
         categories=found.categories,
+        columns=found.columns,
+        recipe=found.recipe,
         mean=mean,
         std=std,
+        target_mean=target_mean,
+        target_std=target_std,
     )
 
 
@@ -83,12 +84,20 @@ def _sized(examples: Examples, settings: Settings) -> Examples:
     return examples.resized(settings.image_size).padded(settings.pad)
 
 
-def held_out_part(found: Source, fraction: float, seed: int) -> Tensor:
-    """A mask [N] that is true for the examples to measure on: of every class alike where there are classes."""
-    targets = found.train.targets
-    if found.kind == "class":
-        return stratified(targets, fraction, seed)
-    return stratified(torch.zeros(len(targets), dtype=torch.int64), fraction, seed)
+def held_out_part(settings: Settings, kind: str, targets: Tensor) -> Tensor:
+    """A mask [N] that is true for the examples to measure on: of every class alike where there are classes.
+
+    Raises:
+        DataError: there would be none, or none left to learn from.
+    """
+    fraction = settings.valid_fraction or 0.1
+    labels = targets if kind == "class" else torch.zeros(len(targets), dtype=torch.int64)
+    chosen = stratified(labels, fraction, settings.seed or 0)
+    if chosen.all() or not chosen.any():
+        raise DataError(
+            f"valid_fraction {fraction:g} leaves no examples on one side of {len(targets):,}. Choose another."
+        )
+    return chosen
 
 
 def stratified(labels: Tensor, fraction: float, seed: int) -> Tensor:
@@ -141,4 +150,15 @@ def normalisation(
     std[std < 1e-6] = 1.0  # what never changes stays 0
     if found.categories:
         mean[-len(found.categories) :], std[-len(found.categories) :] = 0.0, 1.0
+    return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def standardisation(settings: Settings, found: Source, train: Examples) -> tuple[Numbers, Numbers]:
+    """Mean and standard deviation of each number to be predicted, in the training part; none when not wanted.
+
+    With targets of that size the usual learning rates fit, whether they are prices or millimetres.
+    """
+    if found.kind != "number" or settings.normalize == "none":
+        return (), ()
+    mean, std = moments(train.targets)
     return tuple(mean.tolist()), tuple(std.tolist())

@@ -68,6 +68,15 @@ def memory(device: torch.device) -> str:
     return f"{size(here.available)} of {size(here.total)} free"
 
 
+def total(device: torch.device) -> int:
+    """Bytes of memory where `device` keeps its tensors."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[1]
+    if device.type == "xpu":
+        return int(torch.xpu.get_device_properties(device).total_memory)
+    return int(psutil.virtual_memory().total)
+
+
 @contextmanager
 def without_denormals() -> Iterator[None]:
     """Numbers below 1e-38 count as 0 in this thread and in those that it starts: enter before the first operation.

@@ -150,6 +150,10 @@ class Source:
     test: Examples | None = None
     categories: tuple[int, ...] = ()
     """Of a table: how many values each of its last columns has, which hold whole numbers from 0."""
+    columns: tuple[str, ...] = ()
+    """Of a table: what each column of the inputs is called."""
+    recipe: tuple[dict[str, Any], ...] = ()
+    """And how it is made of a column of the file: plain values that JSON can hold."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,12 +171,26 @@ class Data:
     valid: Examples
     test: Examples | None
     """None when validation already uses the test split, or there is none."""
+    valid_is_test: bool = False
+    """Validation uses the test split, so no test is left for the end."""
     categories: tuple[int, ...] = ()
+    columns: tuple[str, ...] = ()
+    recipe: tuple[dict[str, Any], ...] = ()
     mean: tuple[float, ...] = ()
     """Of each channel or column, and its standard deviation: what inputs are normalised by; empty when they are not."""
     std: tuple[float, ...] = ()
+    target_mean: tuple[float, ...] = ()
+    """Of each number to be predicted, and its standard deviation: what targets are standardised by on their way to the
+    loss; empty when they are not."""
+    target_std: tuple[float, ...] = ()
 
     def fingerprint(self) -> dict[str, int]:
         """What tells whether these are the examples that a run has learned from: their numbers, and a checksum."""
         crc = self.valid.checksum(self.train.checksum(0))
         return {"train examples": len(self.train), "validation examples": len(self.valid), "checksum": crc}
+
+
+def moments(targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each number of `targets` [N, K]; the deviation of what never changes is 1."""
+    std, mean = torch.std_mean(targets.double(), 0, correction=0)
+    return mean, torch.where(std > 1e-9 * (1 + mean.abs()), std, 1.0)

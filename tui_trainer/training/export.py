@@ -24,6 +24,7 @@ from tui_trainer.run.folder import RunFolder
 from tui_trainer.text import clean, did_you_mean, number, percent, size
 from tui_trainer.training import devices
 from tui_trainer.training.checkpoint import why_not
+from tui_trainer.training.examples import Data
 from tui_trainer.training.trained import Trained, load_trained, some, splits
 
 TOLERANCE = 1e-4
@@ -80,7 +81,7 @@ def export(
         yield f"exporting as {kind.title}"
         with _quiet(), _as_sentence(trained, kind):
             example = torch.zeros(2, *X.shape[1:])  # it becomes part of the file: nothing of the data belongs there
-            content = kind.pack(trained, example, metadata(trained))
+            content = kind.pack(trained, example, metadata(trained, found))
         try:
             difference = _write(kind, trained, content, path, X, force)
         except OSError as error:
@@ -133,15 +134,21 @@ def told(trained: Trained) -> str:
     return ", ".join(parts)
 
 
-def metadata(trained: Trained) -> dict[str, str]:
-    """What a program must know to use the file without the run; every value a text, lists and tables as JSON."""
+def metadata(trained: Trained, found: Data) -> dict[str, str]:
+    """What a program must know to use the file without the run; every value a text, lists and tables as JSON.
+
+    `found` is the data of the run.
+    """
+    started, meaning = trained.started, trained.task.meaning
+    if trained.probabilities is torch.sigmoid:
+        meaning = "one raw output a class; sigmoid gives probabilities"
     facts: dict[str, Any] = {
         "task": trained.task.name,
         "labels": trained.classes,
         "input_shape": trained.shape,
-        "preprocessing": trained.preprocessing(),
-        "outputs": f"one raw output a class; {'sigmoid' if trained.settings.loss == 'bce' else 'softmax'} gives "
-        "probabilities",
+        "preprocessing": trained.preprocessing(found),
+        "outputs": meaning,
+        "targets": {"mean": started.target_mean, "std": started.target_std} if started.target_mean else None,
         "run": trained.run,
         "model": trained.settings.model,
         "dataset": trained.settings.dataset,

@@ -3,6 +3,7 @@
 import os
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,8 +23,18 @@ _WORDS = {"L": "made grey", "RGB": "made RGB"}
 
 
 @dataclass(frozen=True, slots=True)
+class Pixels:
+    """An image as bytes, and what had to be done to it. No torch: any thread may read one."""
+
+    pixels: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]"
+    """[H, W, C]."""
+    changes: tuple[str, ...]
+    before: str
+
+
+@dataclass(frozen=True, slots=True)
 class Decoded:
-    """An image as bytes, and what had to be done to it."""
+    """An image as a tensor, and what had to be done to it."""
 
     pixels: Tensor
     """[C, H, W] uint8."""
@@ -60,6 +71,18 @@ def read_image(path: str, channels: int, size: tuple[int, int]) -> Decoded:
     Raises:
         DataError: there is no such file, or it holds no image that can be read.
     """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of images that are large, or oddly made
+        read = read_pixels(path, channels, size)
+    return Decoded(torch.from_numpy(read.pixels).permute(2, 0, 1).contiguous(), read.changes, read.before)
+
+
+def read_pixels(path: str, channels: int, size: tuple[int, int]) -> Pixels:
+    """The same as an array.
+
+    Raises:
+        DataError: there is no such file, or it holds no image that can be read.
+    """
     shown, mode = clean(path, 600), _MODES.get(channels)
     if mode is None:
         raise DataError(f"The model takes images of {channels} channels; files are read as grey or RGB only.")
@@ -71,21 +94,35 @@ def read_image(path: str, channels: int, size: tuple[int, int]) -> Decoded:
         raise DataError(f"{shown}: there is no image in this folder.")
     if not os.path.isfile(path):
         raise DataError(f"{shown}: there is no such file." if not os.path.lexists(path) else f"{shown}: is no file.")
+    with opened(path) as image:
+        image.load()
+        return fit(image, mode, size)
+
+
+@contextmanager
+def opened(path: str) -> Iterator[Image.Image]:
+    """The image in a file, its header read. What its decoder trips over later, inside, is told in the same way.
+
+    Raises:
+        DataError: it is no image that can be read.
+    """
+    shown = clean(path, 600)
     Image.init()
     formats = [name for name in _DECODERS if name in Image.OPEN]  # a Pillow may be built without one of them
     try:
-        with warnings.catch_warnings(), Image.open(path, formats=formats) as image:
-            warnings.simplefilter("ignore")  # of images that are large, or oddly made
-            image.load()
-            return _fit(image, mode, size)
+        with Image.open(path, formats=formats) as image:
+            yield image
     except UnidentifiedImageError:
         raise DataError(f"{shown}: is not an image that can be read (PNG, JPEG, WebP, GIF, TIFF, BMP).") from None
+    except DataError:
+        raise
     except Exception as error:  # decoders of broken files raise whatever they trip over
         reason = getattr(error, "strerror", None) or str(error).split("\n")[0] or type(error).__name__
         raise DataError(f"{shown}: cannot be read: {clean(reason, 120)}.") from error
 
 
-def _fit(image: Image.Image, mode: str, size: tuple[int, int]) -> Decoded:
+def fit(image: Image.Image, mode: str, size: tuple[int, int]) -> Pixels:
+    """An image in `mode` L or RGB and of `size` [height, width]."""
     before, changes = f"{image.mode} {image.width} x {image.height}", []
     image = ImageOps.exif_transpose(image)  # a photograph that lies on its side
     if image.mode.startswith("I;16"):
@@ -99,5 +136,4 @@ def _fit(image: Image.Image, mode: str, size: tuple[int, int]) -> Decoded:
     if image.size != (width, height):
         image = image.resize((width, height), Image.Resampling.BILINEAR)
         changes.append(f"resized to {width} x {height}")
-    pixels = torch.from_numpy(np.array(image, dtype=np.uint8)).reshape(height, width, -1).permute(2, 0, 1)
-    return Decoded(pixels.contiguous(), tuple(changes), before)
+    return Pixels(np.array(image, dtype=np.uint8).reshape(height, width, -1), tuple(changes), before)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from tui_trainer import own_code
 from tui_trainer.errors import DeviceError, DivergedError, FolderError, ModelError, TrainerError
 from tui_trainer.run import commands
 from tui_trainer.run.commands import Inbox
@@ -26,9 +27,21 @@ from tui_trainer.run.events import (
     Warned,
 )
 from tui_trainer.run.resume import Resume
-from tui_trainer.settings import Settings
+from tui_trainer.settings import Settings, is_of_script
 from tui_trainer.text import clean
-from tui_trainer.training import checkpoint, data, devices, examples, models, reading, resuming, tasks
+from tui_trainer.training import (
+    batch_size,
+    checkpoint,
+    data,
+    devices,
+    examples,
+    models,
+    plugins,
+    reading,
+    resuming,
+    tasks,
+    weights,
+)
 from tui_trainer.training.checkpoint import Happening, in_order
 from tui_trainer.training.course import Course
 from tui_trainer.training.park import Kept
@@ -57,7 +70,7 @@ class Parked(Exception):
 
 def train(course: Course) -> Iterator[Happening]:
     """One epoch, or what is left of it. X is [N, C, H, W] float32 on `course.device`, y is [N] int64 class indices."""
-    course.model.train()
+    course.learning_mode()
     for batch, (X, y) in course.train_batches():
         if not len(X):  # it is still waited for
             yield Preparing(what=course.waiting())
@@ -66,7 +79,7 @@ def train(course: Course) -> Iterator[Happening]:
         if course.leaves_out(batch):
             continue
         try:
-            loss = course.step(X, course.task.targets(y), batch)  # predict, measure, backward, update: see optim.Step
+            loss = course.step(*course.learned_from(X, y, batch), batch)  # predict, measure, backward, update
         except Exception as error:
             raise course.fault_of_step(error, X) from error
         course.count(loss, len(X))
@@ -96,7 +109,7 @@ def evaluate(
     batches = course.test_batches if split == "test" else course.valid_batches
     assert batches is not None
     loss_sum = torch.zeros((), device=course.device)
-    meter = course.task.meter(course.outputs, course.device)
+    meter = course.task.meter(course.splits, course.device)
     examples = 0
     course.measuring = True
     model.eval()
@@ -272,7 +285,7 @@ def obey(course: Course, *, waits: bool = True) -> Iterator[Happening]:
                 course.watch.leave_out_stop()
             case commands.Evaluate() if not course.measuring:
                 yield from evaluate(course, "valid")
-                course.model.train()
+                course.learning_mode()
             case commands.EndEpoch() if not course.measuring and course.batch < course.batches:
                 course.ends_epoch = True
                 where = f"after batch {course.batch:,} of {course.batches:,}"
@@ -294,12 +307,14 @@ def save_to_hand_over(course: Course, command: commands.HandOver) -> Iterator[Ha
     Raises:
         Stopped: it is saved, and the run ends here.
     """
-    yield from course.save_now()
-    yield from settle(course)
-    if not course.failed_saves:
-        raise Stopped(command)
+    reason = "it has objects of a script, which are in its process only" if is_of_script(course.settings) else ""
+    if not reason:
+        yield from course.save_now()
+        yield from settle(course)
+        if not course.failed_saves:
+            raise Stopped(command)
+        reason = f"it cannot be saved ({course.why_not_saved})"
     course.inbox.stop = None
-    reason = f"it cannot be saved ({course.why_not_saved})"
     yield Warned(text=f"the run is not handed over: {reason}", answers="HandOver")
 
 
@@ -363,6 +378,10 @@ def prepare(
     yield Preparing(what="device")
     device = devices.pick(settings.device)
     devices.tune(settings)
+    code = own_code.places(settings)
+    for kind, found in code.items():  # before the seed: what they draw when they are imported must not matter
+        yield Preparing(what=f"{kind} {clean(found.attribute, 60)}")
+        plugins.load(found, kind)  # type: ignore[arg-type]
     seed_everything(settings.seed or 0)
     yield Preparing(what="data")
     loading = data.load(settings)
@@ -374,16 +393,25 @@ def prepare(
             break
         if inbox.stop is not None:
             raise Stopped(inbox.stop)
-    used: dict[str, object] = {"dataset": splits.name}
+    used: dict[str, object] = {"dataset": splits.name}  # not the one asked for when that could not be had
     if settings.dry_run:
         used |= {"epochs": 1, "limit_train_batches": 1, "warmup_epochs": 0.0}
     task = tasks.find(settings, splits)
     used["loss"] = tasks.loss_name(settings, task)
     settings = settings.model_copy(update=used)
     yield Preparing(what="model")
-    model = models.build(settings, splits.shape, task.outputs(splits), splits.categories).to(device)
+    if resume is None and settings.pretrained:
+        yield from weights.fetch(settings.model)
+    built = settings if resume is None else settings.model_copy(update={"pretrained": False})  # its weights are saved
+    outputs = task.outputs(splits)
+    model = models.build(built, splits.shape, outputs, categories=splits.categories, classes=splits.classes).to(device)
     if settings.channels_last:
         model = model.to(memory_format=torch.channels_last)
+    if not settings.batch_size:
+        yield Preparing(what="the largest batch size that fits")
+        size, why = batch_size.find(settings, splits, task, model)
+        settings = settings.model_copy(update={"batch_size": size})
+        yield Warned(text=f"batch size {size:,}: {why}")
     forward = None
     if settings.compile:
         yield Preparing(what="compiling the model")
@@ -395,6 +423,7 @@ def prepare(
                 text=f"the model is not compiled ({type(error).__name__}: {reason}); its layers run one by one"
             )
     course = Course(settings, splits, task, model, device, inbox, folder, forward)
+    course.code = {found.location.rpartition(":")[0]: found.sha256 for found in code.values()}
     try_out(course)
     if resume is None or saved is None:
         course.begin_epoch(1)
@@ -433,6 +462,8 @@ def try_out(course: Course) -> None:
             raise ModelError(
                 f"loss {clean(course.settings.loss, 60)} gives {shape}, not one number. Nothing was trained."
             )
+        if reason := course.misfit_of_mixed(X, pred, y):
+            raise ModelError(f"{reason}. Nothing was trained.")
     course.model.train(was_training)
 
 
@@ -526,10 +557,12 @@ def happenings(
 
 def out_of_memory(settings: Settings, course: Course | None) -> DeviceError:
     """What to say of a device that is full."""
+    settings = course.settings if course else settings
+    size = f", with batch size {settings.batch_size}" if settings.batch_size else ""
     where = f" at {course.place()}" if course else ""
     memory = f" ({devices.memory(course.device)})" if course else ""
     return DeviceError(
-        f"{settings.device} is out of memory{where}, with batch size {settings.batch_size}{memory}. "
+        f"{settings.device} is out of memory{where}{size}{memory}. "
         f"Saved checkpoints are kept.\nTry --batch-size {max(1, settings.batch_size // 2)} --grad-accum-steps 2."
     )
 

@@ -1,4 +1,7 @@
-"""The loss functions for class labels. Each takes raw outputs [N, C] and class indices [N], and gives the mean of N."""
+"""The loss functions for class labels. Each takes raw outputs [N, C] and class indices [N], and gives the mean of N.
+
+In place of indices they take the share of each class [N, C], which mixed examples have.
+"""
 
 from collections.abc import Callable
 
@@ -6,17 +9,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
-"""(outputs [N, C] float, y [N] int64) -> the mean over the N examples, a scalar."""
+"""(outputs [N, C] float, y [N] int64 or [N, C] float) -> the mean over the N examples, a scalar."""
 
 
 def targets(y: Tensor, classes: int, smoothing: float) -> Tensor:
-    """`y` [N] as distributions [N, C]: 1 - s at the class, and s spread evenly over all C."""
-    return F.one_hot(y, classes).float() * (1 - smoothing) + smoothing / classes
+    """`y` [N] or [N, C] as distributions [N, C]: 1 - s of them, and s spread evenly over all C."""
+    shares = y if y.is_floating_point() else F.one_hot(y, classes).float()
+    return shares * (1 - smoothing) + smoothing / classes
 
 
-def cross_entropy(smoothing: float) -> LossFunction:
-    """Minus the log-probability of the target, nats per example (`torch.nn.CrossEntropyLoss`)."""
-    return lambda outputs, y: F.cross_entropy(outputs, y, label_smoothing=smoothing)
+def cross_entropy(smoothing: float, weights: Tensor | None = None) -> LossFunction:
+    """Minus the log-probability of the target, nats per example (`torch.nn.CrossEntropyLoss`).
+
+    `weights` [C] say how much each class counts: the mean is the weighted one.
+    """
+    return lambda outputs, y: F.cross_entropy(outputs, y, weights, label_smoothing=smoothing)
 
 
 def mse(smoothing: float) -> LossFunction:

@@ -3,8 +3,9 @@
 import inspect
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,9 +13,11 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel
 
+from tui_trainer import arguments
 from tui_trainer.errors import DivergedError
 from tui_trainer.schedule import lr_factor
-from tui_trainer.settings import Settings
+from tui_trainer.settings import Settings, is_place
+from tui_trainer.training import finetune, own, plugins
 from tui_trainer.training.graph import Graph
 from tui_trainer.training.losses import LossFunction
 from tui_trainer.training.tape import Calls, Tape
@@ -37,9 +40,16 @@ def make_optimizer(model: nn.Module, settings: Settings, *, graph: bool = False)
     For a step that is recorded as a `graph` the learning rate is a tensor, which the recording reads anew each time.
     """
     s, parameters = settings, [p for p in model.parameters() if p.requires_grad]
+    typed = arguments.arguments(s.optimizer_arg, "--optimizer-arg")
+    if is_place(s.optimizer):
+        given = {"lr": s.lr, "weight_decay": s.weight_decay, "momentum": s.momentum, "settings": s}
+        return own.make_optimizer(plugins.load(s.optimizer, "optimizer"), model, given, typed)
     options: dict[str, Any] = {"lr": s.lr, "weight_decay": s.weight_decay}
+    learns: list[Any] = finetune.groups(model, s) if s.layer_decay < 1 else parameters
     if graph:
         options["lr"] = torch.tensor(s.lr, device=parameters[0].device)
+        for group in learns if s.layer_decay < 1 else ():
+            group["lr"] = torch.tensor(group["lr"], device=parameters[0].device)
     if s.optimizer in ("sgd", "rmsprop"):
         options["momentum"] = s.momentum
     if s.optimizer == "sgd":
@@ -49,10 +59,14 @@ def make_optimizer(model: nn.Module, settings: Settings, *, graph: bool = False)
     kind = OPTIMIZERS[s.optimizer]
     if not s.compile:
         without_compiler()
+    if typed:
+        call = partial(arguments.call, kind, typed=typed, shown=s.optimizer, flag="--optimizer-arg", first=[learns])
+        made: torch.optim.Optimizer = call(given=options)
+        return made
     try:
-        return kind(parameters, fused=True, **options)
+        return kind(learns, fused=True, **options)
     except (TypeError, RuntimeError):  # RMSprop has no such kernel, and Adagrad not on every device
-        return kind(parameters, **options)
+        return kind(learns, **options)
 
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
@@ -117,9 +131,10 @@ class Schedule:
             return False
         self._write(self._base)
         self._plateau.step(value)
-        lowest = float(self._optimizer.param_groups[0]["lr"])
+        lowest = float(self._optimizer.param_groups[0]["lr"])  # of the last layer, whose rate is not scaled
         lowered = lowest < self._base
-        self._base = self._lr = lowest
+        self._base = lowest
+        self._write(lowest, anew=True)
         return lowered
 
     def set_lr(self, lr: float, update: int) -> None:
@@ -156,15 +171,17 @@ class Schedule:
         """Let the optimizer hold `lr` until its next step, which sets the rate anew."""
         self._write(lr)
 
-    def _write(self, lr: float) -> None:
-        if lr == self._lr:
+    def _write(self, lr: float, *, anew: bool = False) -> None:
+        """Give `lr` to the optimizer, to each group at its scale; `anew` when it may hold something else by now."""
+        if lr == self._lr and not anew:
             return
         self._lr = lr
         for group in self._optimizer.param_groups:
+            scaled = lr * group.get("lr_scale", 1.0)
             if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(lr)
+                group["lr"].fill_(scaled)
             else:
-                group["lr"] = lr
+                group["lr"] = scaled
 
 
 class Step:
@@ -188,10 +205,12 @@ class Step:
         forward: Callable[[Tensor], Tensor] | None = None,
         average: AveragedModel | None = None,
         repeats: bool = True,
+        constants: Sequence[Tensor] = (),
     ) -> None:
         """`forward` is the compiled model, when there is one; `average` follows the weights.
 
-        `repeats` is true when every step does the same operations, whatever the numbers.
+        `repeats` is true when every step does the same operations, whatever the numbers; `constants` are what the
+        loss uses beside outputs and targets.
         """
         self.updates = 0
         """Optimizer steps taken since the run's beginning."""
@@ -210,7 +229,7 @@ class Step:
             self.autocast = torch.autocast(device.type, SIXTEEN_BITS[s.amp])
         self.scaler = torch.amp.GradScaler(device.type) if s.amp == "fp16" else None
         # The profiler's hooks and a switch for differentiable optimizers cost as much as the update of a small model.
-        self._update = inspect.unwrap(type(optimizer).step)
+        self._update = type(optimizer).step if is_place(s.optimizer) else inspect.unwrap(type(optimizer).step)
         self._bad: Tensor | None = None
         """On the device: 1 since a loss was not finite, else 0. None when each loss is looked at."""
         if looks_later(device) and optimizer.defaults.get("fused") and self.scaler is None:
@@ -220,10 +239,22 @@ class Step:
         self._seen = 0
         self.graph: Graph | None = None
         """Replays whole steps on batches of the usual size, when they were recorded."""
-        self.tape = (
-            Tape(lambda X, y: loss_function(model(X), y), model) if repeats and replays(settings, device) else None
-        )
+        self._constants = constants
+        self.tape = self._blank_tape() if repeats and replays(settings, device) else None
         """Replays forward and backward pass of such batches on a CPU."""
+
+    def _blank_tape(self) -> Tape:
+        return Tape(lambda X, y: self._loss_function(self._model(X), y), self._model, self._constants)
+
+    def renew(self) -> None:
+        """Other layers learn from here on than before: what was noted down or recorded of a step is of no more use."""
+        self.resume(None)
+        if self.tape is not None:
+            self.tape = self._blank_tape()
+        if isinstance(self._optimizer, torch.optim.SGD) and self._settings.momentum:
+            for parameter in self._parameters:
+                if parameter.requires_grad:  # its one kernel wants a momentum of all or none; the first adds to 0
+                    self._optimizer.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
 
     def __call__(self, X: Tensor, y: Tensor, batch: int) -> float | Tensor:
         """The loss of batch number `batch` (from 1) of an epoch; weights are updated when a group is whole.

@@ -9,7 +9,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module
@@ -17,12 +17,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, TextIO
 
+import torch
+from torch import nn
 from torch.utils.data import Dataset
 
 from tui_trainer.arguments import arguments, call
 from tui_trainer.blame import told
 from tui_trainer.errors import ModelError
 from tui_trainer.location import Found, find, without_current_folder
+from tui_trainer.settings import is_lent
 from tui_trainer.text import clean, did_you_mean
 
 __all__ = ["Kind", "Plugin", "WithCode", "arguments", "call", "load", "quiet"]
@@ -57,6 +60,33 @@ class Plugin:
         return f"--{self.kind}-arg"
 
 
+_lent: dict[str, Plugin] = {}
+"""Objects of the running script, by the places that settings have for them."""
+
+
+class _Named(tuple[Any, ...]):
+    """Data sets with the names of their classes."""
+
+    classes: Sequence[str] = ()
+
+
+def lend(location: str, kind: Kind, value: Any, classes: Sequence[str] | None = None) -> None:
+    """Let `load` give an object of the running script; `classes` are the names of those of a data set."""
+    made = value
+    if kind == "dataset" and not callable(value):
+        named = _Named(value if isinstance(value, tuple | list) else (value,))
+        named.classes = tuple(classes or ())
+        made = (lambda: named) if classes else (lambda: value)
+    elif (kind == "model" and isinstance(value, nn.Module)) or isinstance(value, torch.optim.Optimizer):
+        made = lambda *_: value  # noqa: E731
+    _lent[location] = Plugin(kind, location, Path(), "", made)
+
+
+def take_back(location: str) -> None:
+    """Forget an object that was lent."""
+    _lent.pop(location, None)
+
+
 def load(location: str | Found, kind: Kind) -> Plugin:
     """The class or function at `location`, `path/file.py:Name` or `package.module:Name`.
 
@@ -66,6 +96,13 @@ def load(location: str | Found, kind: Kind) -> Plugin:
         ModelError: there is no such place, its code fails, or gives nothing that can be called; the message has the
             file and the line.
     """
+    if isinstance(location, str) and is_lent(location):
+        if location not in _lent:
+            raise ModelError(
+                f"--{kind} {clean(location)} is an object of the script that began this run. Carry the run on from "
+                "there, with train(..., resume=...)."
+            )
+        return _lent[location]
     found = find(location) if isinstance(location, str) else location
     shown = f"--{kind} {clean(found.location)}"
     try:

@@ -2,12 +2,14 @@
 
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from tui_trainer.errors import DataError
+from tui_trainer.errors import DataError, ModelError
+from tui_trainer.text import clean
 from tui_trainer.training import devices
 from tui_trainer.training.images import files_in, read_image
 from tui_trainer.training.trained import Trained, measured, splits
@@ -22,10 +24,12 @@ class Prediction:
 
     of: str | int
     """The file, or the example's number in its split, from 0."""
-    top: tuple[tuple[int, float], ...]
-    """Class indices with their probabilities, the most probable first."""
-    label: int | None = None
-    """The class it is of; None when nobody has said."""
+    top: tuple[tuple[int, float], ...] = ()
+    """Indices of classes or labels with their probabilities, the most probable first; of numbers there are none."""
+    numbers: tuple[float, ...] = ()
+    """The numbers, where such are predicted."""
+    true: tuple[float, ...] = ()
+    """What would have been right: the index of a class, or 0 or 1 for each label, or the numbers, or shares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,10 @@ def predict_files(trained: Trained, names: Iterable[str], top: int, notes: Notes
         ModelError, DeviceError: the model fails.
     """
     devices.tune(trained.settings)
+    if len(trained.shape) != 3:
+        raise ModelError(
+            f"The model of {clean(trained.run)} takes no images. Predict a split of its data: --split valid"
+        )
     waiting: list[tuple[str, Tensor] | Unreadable] = []
     for path in files_in(names):
         try:
@@ -74,16 +82,16 @@ def _predict(
     trained: Trained, waiting: list[tuple[str, Tensor] | Unreadable], top: int
 ) -> Iterator[Prediction | Unreadable]:
     images = [entry[1] for entry in waiting if not isinstance(entry, Unreadable)]
-    found: Iterator[tuple[tuple[int, float], ...]] = iter(())
+    found: Iterator[Prediction] = iter(())
     if images:
         with devices.without_denormals():
-            found = iter(_top(trained, trained(trained.inputs(torch.stack(images))), top))
+            found = iter(_said(trained, trained(trained.inputs(torch.stack(images))), top))
     for entry in waiting:
-        yield entry if isinstance(entry, Unreadable) else Prediction(entry[0], next(found))
+        yield entry if isinstance(entry, Unreadable) else replace(next(found), of=entry[0])
 
 
-def predict_split(trained: Trained, split: str, top: int) -> Generator[str | Prediction, None, list[list[int]]]:
-    """Every example of `valid` or `test` as the run's evaluation takes it; the counts, [true][predicted].
+def predict_split(trained: Trained, split: str, top: int) -> Generator[str | Prediction, None, dict[str, Any]]:
+    """Every example of `valid` or `test` as the run's evaluation takes it; what it measures, by `Evaluated`'s names.
 
     Lines of text in between say what getting the data takes.
 
@@ -93,23 +101,26 @@ def predict_split(trained: Trained, split: str, top: int) -> Generator[str | Pre
     """
     devices.tune(trained.settings)
     found = yield from splits(trained)
-    classes = len(trained.classes)
-    confusion = torch.zeros(classes * classes, dtype=torch.int64)
+    meter = trained.task.meter(found, trained.device)
     number = 0
     with devices.without_denormals():
         for X, y in measured(trained, found, split):
-            outputs, labels = trained(X), y.cpu()
-            places = labels * classes + outputs.argmax(1).cpu()
-            confusion += torch.bincount(places, minlength=classes * classes)
-            for label, tops in zip(labels.tolist(), _top(trained, outputs, top), strict=True):
-                yield Prediction(number, tops, label)
+            outputs = trained(X)
+            meter.add(outputs, trained.task.targets(y))
+            for said, true in zip(_said(trained, outputs, top), y.reshape(len(y), -1).tolist(), strict=True):
+                yield replace(said, of=number, true=tuple(true))
                 number += 1
-    return confusion.view(classes, classes).tolist()
+    return meter.figures()
 
 
-def _top(trained: Trained, outputs: Tensor, top: int) -> list[tuple[tuple[int, float], ...]]:
-    """The most probable classes of each row of raw outputs [N, C]; the first is the one that an evaluation counts."""
-    first = outputs.argmax(1, keepdim=True)  # where outputs are equal, sorting may choose another
-    order = outputs.scatter(1, first, torch.inf).argsort(1, descending=True)[:, :top]
-    probabilities = trained.probabilities(outputs.float()).gather(1, order)
-    return [tuple(zip(a, b, strict=True)) for a, b in zip(order.tolist(), probabilities.tolist(), strict=True)]
+def _said(trained: Trained, outputs: Tensor, top: int) -> list[Prediction]:
+    """What each row of raw outputs [N, K] says; the first class is the one that an evaluation counts."""
+    meant = trained.probabilities(outputs.float())
+    if trained.task.kind == "number":
+        return [Prediction("", numbers=tuple(row)) for row in meant.tolist()]
+    ranked = outputs.float() if outputs.shape == meant.shape else meant
+    if trained.task.said is not None:  # where outputs are equal, sorting may choose another
+        ranked = ranked.scatter(1, trained.task.said(outputs)[:, None], torch.inf)
+    order = ranked.argsort(1, descending=True)[:, :top]
+    rows = zip(order.tolist(), meant.gather(1, order).tolist(), strict=True)
+    return [Prediction("", top=tuple(zip(places, values, strict=True))) for places, values in rows]

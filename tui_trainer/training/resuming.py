@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from tui_trainer import trust
 from tui_trainer.errors import CheckpointError
 from tui_trainer.run.resume import Resume
 from tui_trainer.settings import FIELDS, as_text
@@ -29,6 +30,10 @@ def carry_on(course: "Course", saved: Checkpoint, shown: str, resume: Resume) ->
         raise CheckpointError(
             f"{shown} was written by tui-trainer {saved.get('written_by')}, which is newer than this one. Update it."
         )
+    if (changed := trust.changed(saved.get("code", {}), course.code)) is not None:
+        if not resume.allow_code_change:
+            raise CheckpointError(changed)
+        yield f"the run goes on with other code: {', '.join(course.code)}"
     snapshot.restore(course, saved, shown)
     for name, count in course.fingerprint.items():
         before = saved["data"].get(name)

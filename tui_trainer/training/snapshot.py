@@ -74,6 +74,7 @@ def take(course: "Course", result: Evaluated | None) -> Checkpoint:
             "numpy": [str(numpy_name), np.asarray(numpy_keys).tolist(), *numpy_rest],
         },
         "data": course.fingerprint,
+        "code": course.code,
         "environment": environment(course.device),
         "settings": json.dumps(course.settings.model_dump()),
     }
@@ -108,12 +109,13 @@ def _restore(course: "Course", saved: Checkpoint, weights: dict[str, Tensor]) ->
     # The groups hold what settings say, such as weight decay and which kernel is used: those of now count.
     state = {"state": saved["optimizer_state_dict"]["state"], "param_groups": plain_groups(course.optimizer)}
     course.optimizer.load_state_dict(state)
+    course.epoch, course.batch, course.steps = int(saved["epoch"]), int(saved["batch"]), int(saved["step"])
+    course.freeze()
     step = course.step
     step.updates = int(saved["updates"])
     step.resume(saved["gradients"])
     if step.scaler is not None and saved["scaler"]:
         step.scaler.load_state_dict(saved["scaler"])
-    course.epoch, course.batch, course.steps = int(saved["epoch"]), int(saved["batch"]), int(saved["step"])
     course.schedule.load_state_dict(saved["schedule"], lr_then=settings_then["lr"], update=step.updates)
     course.best = evaluated(saved["best"])
     course.unimproved = int(saved["unimproved"])

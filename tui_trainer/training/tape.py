@@ -45,11 +45,13 @@ class Tape:
     All batches must have the shape of the first one.
     """
 
-    def __init__(self, measure: Callable[[Tensor, Tensor], Tensor], model: nn.Module) -> None:
-        """`measure` gives the loss of (X, y), a scalar."""
+    def __init__(
+        self, measure: Callable[[Tensor, Tensor], Tensor], model: nn.Module, constants: Sequence[Tensor] = ()
+    ) -> None:
+        """`measure` gives the loss of (X, y), a scalar; it may use `constants` beside the model."""
         self._measure = measure
         self._parameters = [p for p in model.parameters() if p.requires_grad]
-        self._lasting = [*model.parameters(), *model.buffers()]
+        self._lasting = [*model.parameters(), *model.buffers(), *constants]
         self._replay: Replay | None = None
         self.refused = ""
         """Why the step cannot be replayed, once that is known."""

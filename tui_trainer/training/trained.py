@@ -92,7 +92,7 @@ class Trained:
 
     @property
     def probabilities(self) -> Callable[[Tensor], Tensor]:
-        """What makes probabilities [N, C] of raw outputs [N, C]."""
+        """What makes probabilities [N, C] of raw outputs [N, C], or the predicted numbers [N, K] in their own units."""
         if self.settings.loss == "bce" and self.task.name == "classification":
             return torch.sigmoid  # a question a class
         return self.task.probabilities
@@ -112,8 +112,12 @@ class Trained:
         scale = normal(self.started.mean, self.started.std, self.shape, X.device)
         return X if scale is None else (X - scale[0]) / scale[1]
 
-    def preprocessing(self) -> dict[str, Any]:
-        """How an image becomes an input: plain values that JSON can hold."""
+    def preprocessing(self, found: Data) -> dict[str, Any]:
+        """How an image or a row of a table becomes an input: plain values that JSON can hold. `found` is the data."""
+        normalised = {"mean": self.started.mean, "std": self.started.std} if self.started.mean else "none"
+        if len(self.shape) != 3:
+            columns = {"columns": found.recipe} if found.recipe else {}
+            return {"layout": "N, columns", "dtype": "float32", **columns, "normalize": normalised}
         return {
             "layout": "NCHW",
             "dtype": "float32",
@@ -121,7 +125,7 @@ class Trained:
             "value_range": [0, 1],
             "resize": list(self.image_size),
             "pad": self.settings.pad,
-            "normalize": {"mean": self.started.mean, "std": self.started.std} if self.started.mean else "none",
+            "normalize": normalised,
         }
 
 
@@ -183,7 +187,7 @@ def load_trained(folder: RunFolder, checkpoint: str | None = None, device: str |
         classes=started.classes,
         shape=started.shape,
         started=started,
-        task=tasks.named(started.task),
+        task=tasks.standardised(tasks.named(started.task), started.target_mean, started.target_std),
         epoch=_whole(saved.get("epoch")),
         step=step,
         averaged=bool(saved.get("ema_state_dict")),
@@ -201,7 +205,8 @@ def _place(settings: Settings) -> torch.device:
 def _build(settings: Settings, started: RunStarted) -> nn.Module:
     """The model as its run has built it, before any weight is loaded."""
     outputs = started.outputs or len(started.classes)
-    return models.build(settings.model_copy(update={"pretrained": False}), started.shape, outputs, started.categories)
+    settings = settings.model_copy(update={"pretrained": False})  # the checkpoint has its weights
+    return models.build(settings, started.shape, outputs, categories=started.categories, classes=started.classes)
 
 
 def splits(trained: Trained) -> Generator[str, None, Data]:

@@ -32,6 +32,7 @@ from tui_trainer.signals import end_within_grace
 from tui_trainer.sources import Resolved, Source, resolve
 from tui_trainer.text import clean, clean_lines
 from tui_trainer.ui import terminal
+from tui_trainer.ui.admit import admit
 from tui_trainer.ui.compare_screen import CompareScreen
 from tui_trainer.ui.replay_screen import ReplayScreen
 from tui_trainer.ui.run_screen import RunScreen
@@ -61,12 +62,16 @@ class TrainerApp(App[None]):
         replay: ReplayScreen | None = None,
         compared: list[RunFolder] | None = None,
         runs: bool = False,
+        local: LocalRun | None = None,
     ) -> None:
-        """`runs` opens the list of runs where there are some, in place of the form."""
+        """`local` is a run that is made already and trains here.
+
+        `runs` opens the list of runs where there are some, in place of the form.
+        """
         super().__init__(driver_class=terminal.Driver if sys.platform != "win32" else None)
         self._resolved, self._start, self._preset = resolved, start, preset
         self._recorded, self._carried, self._replay = recorded, carried, replay
-        self._compared, self._runs_first = compared, runs
+        self._compared, self._runs_first, self._local = compared, runs, local
         known = recorded.folder if recorded else carried.folder if carried else compared[0] if compared else None
         self._output_dir = os.path.relpath(known.path.parent) if known else resolved.settings.output_dir
         self.crash = ""
@@ -86,6 +91,8 @@ class TrainerApp(App[None]):
             self.push_screen(self._replay, lambda _: self.exit())
         elif self._recorded is not None:
             self.watch_run(RunScreen(self._recorded))
+        elif self._local is not None:
+            self.watch_run(RunScreen(self._local))
         elif self._carried is not None:
             self.carry_on(self._carried)
         elif self._start:
@@ -184,7 +191,7 @@ class TrainerApp(App[None]):
 
     @on(SettingsScreen.Start)
     def start(self, message: SettingsScreen.Start) -> None:
-        self.start_run(message.settings)
+        admit(self, message.settings, message.origins, self.start_run)
 
     def start_run(self, settings: Settings) -> None:
         """Train here, and show it."""

@@ -13,7 +13,7 @@ from tui_trainer.run.comparison import Curves, Line
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.listing import Summary, summarise
 from tui_trainer.ui.dialogs import Help
-from tui_trainer.ui.widgets.compare import MEASURES, CompareChart, CompareTable
+from tui_trainer.ui.widgets.compare import CompareChart, CompareTable
 from tui_trainer.ui.widgets.keys import KeyLine, too_small
 
 EVERY = 2.0
@@ -28,7 +28,7 @@ class CompareScreen(Screen[None]):
 
     BINDINGS = [
         Binding("escape", "leave", "Back", tooltip="Back to the list of runs.", id="back"),
-        Binding("m", "measure", "Measure", tooltip="Validation loss, training loss or accuracy.", id="measure"),
+        Binding("m", "measure", "Measure", tooltip="Validation loss, training loss or the score.", id="measure"),
         Binding("t", "time", "By time", tooltip="Over the time trained, or over steps.", id="time"),
         Binding("y", "log_axis", "Log y", tooltip="Loss axis logarithmic or linear.", id="log_axis"),
         Binding("question_mark", "help", "Help", tooltip="All keys of this screen.", id="help"),
@@ -106,12 +106,13 @@ class CompareScreen(Screen[None]):
 
     def why_not(self, action: str) -> str | None:
         """Why a key does nothing just now, or None when it does something."""
-        if action == "log_axis" and self.is_mounted and self.chart.measure == "accuracy":
-            return "Accuracy is shown on a linear axis."
+        if action == "log_axis" and self.is_mounted and not self.chart.of_loss:
+            return f"{self.chart.measure[0].upper()}{self.chart.measure[1:]} is shown on a linear axis."
         return None
 
     def action_measure(self) -> None:
-        self.chart.measure = MEASURES[(MEASURES.index(self.chart.measure) + 1) % len(MEASURES)]
+        known = self.chart.measures
+        self.chart.measure = known[(known.index(self.chart.measure) + 1) % len(known)]
         self._again()
 
     def action_time(self) -> None:

@@ -52,7 +52,7 @@ class ReplayScreen(RunScreen, inherit_bindings=False):
             key_display=", .",
         ),
         Binding("comma,shift+left", "event(-1)", show=False),
-        *_keys_that_look("confusion_mode", "log_axis", "model", "next_panel", "panel", "scroll", ""),
+        *_keys_that_look("outcome", "log_axis", "model", "next_panel", "panel", "scroll", ""),
         Binding(
             "home",
             "seek(0)",
@@ -150,7 +150,7 @@ class ReplayScreen(RunScreen, inherit_bindings=False):
     def why_not(self, action: str) -> str | None:
         if self.line.read is not None and action.split("(")[0] in ("play", "skip", "mark", "event", "seek", "speed"):
             return "The journal is still being read."
-        return super().why_not(action) if action == "model" else None
+        return super().why_not(action) if action in ("model", "outcome") else None
 
     def shown_keys(self) -> list[Binding]:
         return [binding for binding in bindings_of(self) if binding.show]

@@ -32,16 +32,17 @@ from tui_trainer.run.recorded import RecordedRun
 from tui_trainer.run.resume import Carried, Resume, carry
 from tui_trainer.run.runs import Run
 from tui_trainer.run.state import RunState
-from tui_trainer.text import clean, percent, size
+from tui_trainer.text import clean, size
 from tui_trainer.ui import terminal
 from tui_trainer.ui.agree import Agree
 from tui_trainer.ui.dialogs import Ask, AskNumber, Help, Outline
 from tui_trainer.ui.pace import Pace
-from tui_trainer.ui.widgets.charts import AccuracyChart, LossChart
+from tui_trainer.ui.widgets.charts import LossChart, ScoreChart
 from tui_trainer.ui.widgets.header import Identity, Now, Progress, Trouble
 from tui_trainer.ui.widgets.keys import KeyLine, bindings_of, too_small
+from tui_trainer.ui.widgets.outcome import Outcome
 from tui_trainer.ui.widgets.panel import MUTED, Panel, View
-from tui_trainer.ui.widgets.tables import CheckpointLog, ConfusionTable, EpochTable, EventLog
+from tui_trainer.ui.widgets.tables import CheckpointLog, EpochTable, EventLog
 
 ANSWER_TO_QUESTION: dict[str, Command] = {
     "batch": commands.SkipBatch(),
@@ -68,7 +69,7 @@ class RunScreen(Screen[None]):
         Binding("question_mark", "help", "Help", tooltip="All keys of this screen.", id="help"),
         Binding("q", "quit_run", "Quit", tooltip="Leave: in the background, stop and save, or stay.", id="quit"),
         Binding("z", "zoom", "Zoom", tooltip="Show the chosen panel alone, or all again.", id="zoom"),
-        Binding("m", "confusion_mode", "Counts", tooltip="Confusion table: counts or row percent.", id="confusion"),
+        Binding("m", "outcome", "Counts", tooltip="Show panel 3 in its other way, such as counts.", id="confusion"),
         Binding("y", "log_axis", "Log y", tooltip="Loss axis logarithmic or linear.", id="log_axis"),
         Binding("x", "end_epoch", "End epoch", tooltip="Leave out the rest of this epoch and validate.", id="end"),
         Binding("k", "park", "Park", tooltip="Pause and give the device's memory back, or carry on.", id="park"),
@@ -141,8 +142,8 @@ class RunScreen(Screen[None]):
         yield Tabs(id="tabs")
         with Grid(id="panels"):
             yield LossChart(1, id="loss")
-            yield AccuracyChart(2, id="accuracy")
-            yield ConfusionTable(3, id="confusion")
+            yield ScoreChart(2, id="score")
+            yield Outcome(3, id="outcome")
             yield EpochTable(4, id="epochs")
             yield CheckpointLog(5, id="checkpoints")
             yield EventLog(6, id="events")
@@ -274,7 +275,7 @@ class RunScreen(Screen[None]):
         """The state and the best score as the title of the window, while there is something to tell."""
         if self._terminal is None or not self.state.settings:
             return
-        best = f" · best {percent(self.state.best.accuracy)}" if self.state.best else ""
+        best = f" · best {self.state.headline(self.state.best)}" if self.state.best else ""
         title = f"{self.state.status.replace('_', ' ')}{best} · {self._run_name}"
         self._terminal.name_window("" if how_to_call(self.run_, self.state) == "off" else clean(title, 100))
 
@@ -323,7 +324,15 @@ class RunScreen(Screen[None]):
             if isinstance(view, Identity):
                 view.asked = ANSWERS[type(self._asked)][0] if self._asked and not self._stopping else ""
             view.show(self.state)
-        status = (self.state.status, self.state.is_over, self._will_pause, self._will_park)
+        outcome = self.query_one(Outcome)
+        status = (
+            self.state.status,
+            self.state.is_over,
+            self._will_pause,
+            self._will_park,
+            outcome.label,
+            outcome.drawn.why,
+        )
         if status != getattr(self, "_status_drawn", None):
             self._status_drawn = status
             self.set_class(self.state.status in ("failed", "diverged", "lost"), "-failed")
@@ -367,18 +376,20 @@ class RunScreen(Screen[None]):
 
     def action_scroll(self, lines: int) -> None:
         scroll = getattr(self.current, "scroll_lines", None)
-        if scroll is None:
+        if scroll is None or not getattr(self.current, "scrolls", True):
             self.say("This panel does not scroll; 4, 5 and 6 do.")
         else:
             scroll(lines)
 
-    def action_confusion_mode(self) -> None:
-        table = self.query_one(ConfusionTable)
-        table.counts = not table.counts
-        table.show_again()
+    def action_outcome(self) -> None:
+        if reason := self.why_not("outcome"):
+            self.say(reason)
+            return
+        panel = self.query_one(Outcome)
+        panel.change()
         self.query_one(KeyLine).refresh()
-        if not table.display:
-            self.choose(table)
+        if not panel.display:
+            self.choose(panel)
 
     def action_log_axis(self) -> None:
         chart = self.query_one(LossChart)
@@ -420,6 +431,8 @@ class RunScreen(Screen[None]):
             return "A run is played again once it is over."
         if action == "leave" and not self.state.is_over and self.run_.trains_here:
             return "The run trains here: stop it first (s)."
+        if action == "outcome" and self.is_mounted and self.query_one(Outcome).display:
+            return self.query_one(Outcome).drawn.why or None
         if action == "model" and not self.state.layers:
             return "The model is not built yet."
         return None
@@ -438,8 +451,8 @@ class RunScreen(Screen[None]):
             return "Go on"
         if binding.action == "pause" and self._will_pause:
             return "Carry on"
-        if binding.action == "confusion_mode" and self.is_mounted and self.query_one(ConfusionTable).counts:
-            return "Percent"
+        if binding.action == "outcome" and self.is_mounted:
+            return self.query_one(Outcome).label
         if binding.action == "log_axis" and self.is_mounted and self.query_one(LossChart).log_scale:
             return "Linear y"
         if binding.action == "zoom" and self.has_class("-zoomed"):
@@ -652,14 +665,13 @@ class Tabs(View):
     current = ""
 
     def key(self, state: RunState) -> object:
-        return self.current
+        return (self.current, state.main, [panel.title_of(state) for panel in self.screen.query(Panel)])
 
     def draw(self, state: RunState, width: int, height: int) -> Content:
         parts: list[tuple[str, str]] = []
         for panel in self.screen.query(Panel):
-            title = panel.TITLE.capitalize()
-            if width < 75:
-                title = title[:7]
+            title = panel.title_of(state)
+            title = (title[:1].upper() + title[1:])[: 12 if width >= 75 else 7]
             style = "bold $background on $primary" if panel.id == self.current else MUTED
             parts += [(f" {panel.number} {title} ", style), (" ", "")]
         return Content.assemble(*parts)

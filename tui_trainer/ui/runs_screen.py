@@ -17,7 +17,7 @@ from tui_trainer.run.comparison import MOST
 from tui_trainer.run.delete import delete
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.listing import Summary, list_runs
-from tui_trainer.run.query import HELP, SORTS, Test, ordered, understood
+from tui_trainer.run.query import HELP, SORTS, Test, measured_in, ordered, understood
 from tui_trainer.text import clean
 from tui_trainer.ui.dialogs import Ask
 from tui_trainer.ui.dialogs import Help as HelpDialog
@@ -53,7 +53,7 @@ class RunsScreen(Screen[None]):
         Binding("c", "compare", "Compare", tooltip="Compare what is marked, or it with this.", id="compare"),
         Binding("question_mark", "help", "Help", tooltip="All keys of this screen.", id="help"),
         Binding("q", "app.quit", "Quit", tooltip="Leave; runs of other processes go on.", id="quit"),
-        Binding("o", "sort", "Sort", tooltip="By age, accuracy, loss, name, state, lr.", id="sort"),
+        Binding("o", "sort", "Sort", tooltip="By age, score, loss, name, state, lr.", id="sort"),
         Binding("e", "edit", "Edit", tooltip="Carry it on with other settings.", id="edit"),
         Binding("u", "clone", "Use settings", tooltip="Begin a new run with its settings.", id="clone"),
         Binding("d", "delete", "Delete", tooltip="Delete it with its checkpoints (asks).", id="delete"),
@@ -230,7 +230,7 @@ class RunsScreen(Screen[None]):
     @on(Input.Changed, "#words")
     def judge(self, event: Input.Changed) -> None:
         """Every letter changes what is shown; a word that means nothing, or nothing yet, changes nothing."""
-        self._matches, self._problem = understood(event.value)
+        self._matches, self._problem = understood(event.value, measured_in(self.runs or ()))
         self._draw_note()
         self._draw()
 

@@ -14,7 +14,7 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Input, Label, Select, Static
 
-from tui_trainer import outlook
+from tui_trainer import outlook, own_code
 from tui_trainer.errors import SettingsError
 from tui_trainer.run import turn
 from tui_trainer.run.folder import RunFolder
@@ -23,6 +23,7 @@ from tui_trainer.settings import (
     CONFIG_NAME,
     FIELDS,
     GROUPS,
+    OWN,
     PRESETS,
     Settings,
     as_text,
@@ -37,6 +38,7 @@ from tui_trainer.settings import (
 )
 from tui_trainer.sources import Resolved, Source, check, preset, read_toml, resolve
 from tui_trainer.text import clean
+from tui_trainer.ui.admit import admit
 from tui_trainer.ui.data_screen import DataScreen
 from tui_trainer.ui.dialogs import AskPath, Help
 from tui_trainer.ui.model_screen import ModelScreen
@@ -44,6 +46,9 @@ from tui_trainer.ui.runs_screen import RunsScreen
 from tui_trainer.ui.widgets.charts import Curve, plot
 from tui_trainer.ui.widgets.keys import KeyLine, too_small
 from tui_trainer.ui.widgets.panel import MUTED
+
+OTHER = "\0"
+"""The choice of something that is not on the list."""
 
 
 def command_line(settings: Settings) -> str:
@@ -80,7 +85,7 @@ class Field(Horizontal):
         """`fixed` says why it cannot be changed, when it cannot."""
         super().__init__(classes="field", id=f"field-{setting}")
         self.setting, self.fixed = setting, fixed
-        self.start_text = as_text(value)
+        self.start_text = self._before = as_text(value)
         self.problem: str | None = None
         self.on_the_way = False
         """True when a run is carried on: what is changed then is what is not as it was."""
@@ -90,9 +95,19 @@ class Field(Horizontal):
     def _make_entry(self) -> "Input | Select[str] | Fixed":
         if self.fixed:
             return Fixed(self.start_text)
-        if words := ("off", "on") if is_switch(self.setting) else choices_of(self.setting):
-            return Select([(w, w) for w in words], value=self.start_text, allow_blank=False, compact=True)
+        if self._words:
+            return Select(self._options(self.start_text), value=self.start_text, allow_blank=False, compact=True)
         return Input(self.start_text, placeholder="drawn" if self.setting == "seed" else "", compact=True)
+
+    @property
+    def _words(self) -> tuple[str, ...]:
+        return ("off", "on") if is_switch(self.setting) else choices_of(self.setting)
+
+    def _options(self, text: str) -> list[tuple[Content, str]]:
+        """What can be chosen: words, `text` when it is none of them, and a place of one's own to be typed."""
+        words = [*self._words, *([text] if text not in self._words else [])]
+        more = [(Content("of your own …"), OTHER)] if self.setting in OWN else []
+        return [(Content(clean(word, 60)), word) for word in words] + more
 
     def compose(self) -> ComposeResult:
         yield Label(Content(str(FIELDS[self.setting].title)))
@@ -105,8 +120,21 @@ class Field(Horizontal):
 
     def set_text(self, text: str) -> None:
         """Change the value from outside: a preset, a file."""
+        if isinstance(self.entry, Select) and text not in self._words:
+            with self.prevent(Select.Changed):
+                self.entry.set_options(self._options(text))
         if not self.fixed:
-            self.entry.value = text
+            self.entry.value = self._before = text
+
+    def ask_for_place(self) -> None:
+        """Have a place of the user's own typed in; without one the value stays what it was."""
+        forms = "folder:PATH, table:FILE or FILE.py:NAME" if self.setting == "dataset" else "FILE.py:NAME"
+        before = self._before if self._before not in self._words else ""
+
+        def answer(text: str | None) -> None:
+            self.set_text(text or self._before)
+
+        self.app.push_screen(AskPath(f"{FIELDS[self.setting].title}: {forms}", before), answer)
 
     def judge(self) -> Any:
         """The value in its own type; `problem` says what is wrong with it."""
@@ -120,6 +148,10 @@ class Field(Horizontal):
     @on(Select.Changed)
     def changed(self, event: Message) -> None:
         event.stop()
+        if self.text == OTHER:
+            self.ask_for_place()
+            return
+        self._before = self.text
         self.post_message(self.Changed(self))
 
     @on(Input.Submitted)
@@ -194,14 +226,16 @@ class SettingsScreen(Screen[None]):
     class Start(Message):
         """The user wants this run."""
 
-        def __init__(self, settings: Settings) -> None:
+        def __init__(self, settings: Settings, origins: dict[str, str]) -> None:
+            """`origins` say where each value came from: typed here, or from a file."""
             super().__init__()
-            self.settings = settings
+            self.settings, self.origins = settings, origins
 
     def __init__(self, resolved: Resolved, preset_name: str | None = None, *, carries: RunFolder | None = None) -> None:
         """`carries` is the run that is to go on with the settings of the form; else a new one will be started."""
         super().__init__()
         self._given = resolved.settings
+        self._places = {n: (as_text(getattr(resolved.settings, n)), o) for n, o in resolved.origins.items()}
         self._carries = carries
         if carries:
             self.AUTO_FOCUS = "#field-lr Input"  # type: ignore[misc]  # the first that can be changed
@@ -306,10 +340,19 @@ class SettingsScreen(Screen[None]):
             self._preset = str(event.value)
             self.fill(preset(self._preset).values)
 
-    def fill(self, values: Any) -> None:
-        """Put values into their fields."""
+    def fill(self, values: Any, place: str = own_code.FORM) -> None:
+        """Put values into their fields; `place` is where they come from."""
         for name, value in values.items():
             self._fields[name].set_text(as_text(value))
+            self._places[name] = (as_text(value), place)
+
+    def origins(self) -> dict[str, str]:
+        """Where each value came from: what was typed here is the user's own word, what a file says is not."""
+        return {
+            name: place if field.text == text else own_code.FORM
+            for name, field in self._fields.items()
+            for text, place in [self._places.get(name, (None, ""))]
+        }
 
     # --- showing ---
 
@@ -371,7 +414,7 @@ class SettingsScreen(Screen[None]):
             self.say(problems[0], "error")
             return
         if self._carries is None:
-            self.post_message(self.Start(self.settings()))
+            self.post_message(self.Start(self.settings(), self.origins()))
         else:
             self.post_message(self.CarryOn(self._carries, self.typed))
 
@@ -433,7 +476,7 @@ class SettingsScreen(Screen[None]):
                 more = f" (and {len(error.problems) - 1} more)" if len(error.problems) > 1 else ""
                 self.say(error.problems[0] + more, "error")
                 return
-            self.fill(source.values)
+            self.fill(source.values, path)
             kept = sum(bool(self._fields[str(name)].fixed) for name in source.values)
             more = f"; {kept} of them cannot change any more" if kept else ""
             self.say(f"Loaded {len(source.values)} settings from {path}{more}.")
@@ -444,7 +487,8 @@ class SettingsScreen(Screen[None]):
         if problems := self._judge():
             self.say(f"Mend the settings in red first. {problems[0]}", "error")
         else:
-            self.app.push_screen({"data": DataScreen, "model": ModelScreen}[at](self.settings()))
+            screen = {"data": DataScreen, "model": ModelScreen}[at]
+            admit(self.app, self.settings(), self.origins(), lambda settings: self.app.push_screen(screen(settings)))
 
     def action_help(self) -> None:
         self.app.push_screen(Help(self))

@@ -10,43 +10,46 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from tui_trainer.catalog import MODELS, ResNetFacts, Shape, names_in
-from tui_trainer.settings import Settings
+from tui_trainer import arguments
+from tui_trainer.catalog import Shape
+from tui_trainer.errors import ModelError
+from tui_trainer.settings import Settings, is_place
+from tui_trainer.training import own, plugins, zoo
+from tui_trainer.zoo import ZOO
 
 
-def build(settings: Settings, shape: Shape, outputs: int, categories: tuple[int, ...] = ()) -> nn.Module:
+def build(
+    settings: Settings,
+    shape: Shape,
+    outputs: int,
+    *,
+    categories: tuple[int, ...] = (),
+    classes: tuple[str, ...] = (),
+) -> nn.Module:
     """The model of the settings: inputs [N, *shape] in, raw outputs [N, outputs] out.
 
     Raises:
-        ModelError: it cannot be built for these inputs.
+        ModelError: it cannot be built for these inputs, or with these arguments.
     """
-    name = settings.model
-    if name not in names_in("training/models"):
-        facts = MODELS[name]
-        assert isinstance(facts, ResNetFacts) and len(shape) == 3
-        return resnet(facts, shape, outputs)
+    name, typed = settings.model, arguments.arguments(settings.model_arg, "--model-arg")
+    given = {"shape": shape, "outputs": outputs, "categories": categories}
+    if is_place(name):
+        return own.make_model(plugins.load(name, "model"), given | {"classes": classes, "settings": settings}, typed)
+    if len(shape) != 3 and name != "mlp":
+        raise ModelError(f"{name} takes images, and the inputs are {shape}. Use --model mlp, or one of your own.")
+    if name in ZOO:
+        channels, height, width = shape
+        return zoo.build(name, (channels, height, width), outputs, pretrained=settings.pretrained, **typed)
     module = importlib.import_module(f"tui_trainer.training.models.{name}")
-    model: nn.Module = module.build(shape, outputs, **({"categories": categories} if categories else {}))
+    model: nn.Module = arguments.call(module.build, given, typed, shown=name, flag="--model-arg")
     return model
 
 
 def repeats(settings: Settings) -> bool:
-    """True for models of ours whose steps always do the same operations."""
-    name = settings.model
-    if name not in names_in("training/models"):
-        return name == "resnet18"
-    return bool(getattr(importlib.import_module(f"tui_trainer.training.models.{name}"), "REPEATABLE", False))
-
-
-def resnet(facts: ResNetFacts, shape: Shape, classes: int) -> nn.Module:
-    """torchvision's residual network, its first convolution made for the images' channels."""
-    from torchvision.models.resnet import BasicBlock, ResNet  # 0.4 s, and only this model needs it
-
-    model = ResNet(BasicBlock, list(facts.blocks), num_classes=classes)
-    if shape[0] != 3:
-        first = model.conv1 = nn.Conv2d(shape[0], facts.widths[0], 7, stride=2, padding=3, bias=False)
-        nn.init.kaiming_normal_(first.weight, mode="fan_out", nonlinearity="relu")
-    return model  # type: ignore[no-any-return]
+    """True for models whose steps always do the same operations: a recording of one serves for all."""
+    if settings.model in ZOO or is_place(settings.model):
+        return settings.model == "resnet18"
+    return bool(getattr(importlib.import_module(f"tui_trainer.training.models.{settings.model}"), "REPEATABLE", False))
 
 
 def compiled(model: nn.Module, shape: Shape, settings: Settings, device: torch.device) -> Callable[[Tensor], Tensor]:
@@ -69,24 +72,3 @@ def compiled(model: nn.Module, shape: Shape, settings: Settings, device: torch.d
 def count(model: nn.Module) -> int:
     """Trainable numbers in `model`."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
-
-
-@torch.no_grad()
-def layers_of(model: nn.Module, shape: Shape) -> tuple[tuple[str, str, int], ...]:
-    """The layers in the order they run: torch.nn name, output shape without the batch, parameters of its own."""
-    rows: list[tuple[str, str, int]] = []
-
-    def note(module: nn.Module, _inputs: object, output: Tensor) -> None:
-        rows.append((type(module).__name__, " x ".join(str(n) for n in output.shape[1:]), count(module)))
-
-    leaves = [module for module in model.modules() if not list(module.children())]
-    handles = [module.register_forward_hook(note) for module in leaves]
-    was_training = model.training
-    try:
-        model.eval()
-        model(torch.zeros(1, *shape, device=next(model.parameters()).device))
-    finally:
-        model.train(was_training)
-        for handle in handles:
-            handle.remove()
-    return tuple(rows)

@@ -20,6 +20,7 @@ from tui_trainer.run.events import Event, Preparing, Warned
 from tui_trainer.settings import Settings
 from tui_trainer.text import clean, size
 from tui_trainer.training.examples import Source, Tensors
+from tui_trainer.training.readers.torchvision import typed
 
 
 def read(settings: Settings, name: str) -> Generator[Event, None, Source]:
@@ -31,6 +32,7 @@ def read(settings: Settings, name: str) -> Generator[Event, None, Source]:
     Raises:
         DataError: the data is missing or damaged; the message names the file.
     """
+    typed(settings, ())
     folder, source = find_files(name, settings.data_dir), ""
     if folder is None:
         try:

@@ -6,15 +6,17 @@ import torch
 from torch import Tensor
 
 from tui_trainer.run.events import ACCURACY
-from tui_trainer.training.losses import LOSSES
+from tui_trainer.training.balance import of_classes
+from tui_trainer.training.examples import Data
+from tui_trainer.training.losses import LOSSES, cross_entropy
 from tui_trainer.training.tasks import Task
 
 
 class Confusion:
     """Counts of [true][predicted], kept on the device."""
 
-    def __init__(self, classes: int, device: torch.device) -> None:
-        self._classes = classes
+    def __init__(self, data: Data, device: torch.device) -> None:
+        classes = self._classes = len(data.classes)
         self._counts = torch.zeros(classes * classes, dtype=torch.int64, device=device)
 
     def add(self, outputs: Tensor, y: Tensor) -> None:
@@ -37,5 +39,9 @@ TASK = Task(
     scores=(ACCURACY,),
     outputs=lambda data: len(data.classes),
     meter=Confusion,
+    weights=of_classes,
+    weighted={"cross_entropy": cross_entropy},
     probabilities=lambda outputs: outputs.softmax(1),
+    said=lambda outputs: outputs.argmax(1),
+    meaning="one raw output a class; softmax gives probabilities",
 )

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 import plotext
 from textual.content import Content
 
+from tui_trainer.run.scores import figure, title
 from tui_trainer.run.state import RunState, Series
-from tui_trainer.text import clean, fixed, percent
+from tui_trainer.text import clean, fixed
 from tui_trainer.ui.widgets.panel import MUTED, Panel, to_come
 
+MOST = 1e100
+"""What is beyond cannot be drawn: the length of an axis must be a number too."""
 _STYLED = re.compile(r"\x1b\[38;5;(\d+)m([^\x1b]*)|\x1b\[0m|([^\x1b]+)")
 STYLES = {
     1: "$primary",
@@ -41,7 +44,7 @@ class Curve:
 
 def bucketed(series: Series, columns: int) -> tuple[list[float], list[float]]:
     """A series as at most `columns` points, each the mean of those it covers; what is not finite is left out."""
-    pairs = [(x, y) for x, y in zip(series.xs, series.ys, strict=True) if math.isfinite(y)]
+    pairs = [(x, y) for x, y in zip(series.xs, series.ys, strict=True) if abs(y) < MOST]
     if len(pairs) <= columns:
         return [x for x, _ in pairs], [y for _, y in pairs]
     size = math.ceil(len(pairs) / columns)
@@ -85,7 +88,11 @@ def plot(
             plotext.plot(curve.xs, curve.ys, marker="braille", color=curve.style)
     rows = max(2, min(6, (height - 1) // 3 + 1))
     marks = [low + i * (high - low) / (rows - 1) for i in range(rows)]
-    plotext.yticks(marks, [f"{axis_number(math.exp(mark) if log else mark):>6}" for mark in marks])
+    values = [math.exp(mark) if log else mark for mark in marks]
+    texts = [axis_number(value) for value in values]
+    if len(set(texts)) < len(texts) and 10 <= max(map(abs, values)) < 1000:
+        texts = [f"{value:.2f}" for value in values]  # 95.46 and 95.54 are both 95.5
+    plotext.yticks(marks, [f"{text:>6}" for text in texts])
     plotext.xticks(list(ticks), list(ticks.values()))
     return styled(plotext.build())
 
@@ -164,23 +171,32 @@ class LossChart(Panel):
         return Content("\n").join([head, chart])
 
 
-class AccuracyChart(Panel):
-    """Validation accuracy over steps."""
+class ScoreChart(Panel):
+    """The result over steps: the main score of each validation."""
 
-    TITLE = "accuracy"
+    TITLE = "score"
 
     def key(self, state: RunState) -> Hashable:
-        return (len(state.accuracy_curve), state.accuracy_curve.stride, state.evaluation and state.evaluation.step)
+        return (
+            len(state.score_curve),
+            state.score_curve.stride,
+            state.evaluation and state.evaluation.step,
+            state.main,
+        )
+
+    def title_of(self, state: RunState) -> str:
+        return title(state.main.name)
 
     def draw(self, state: RunState, width: int, height: int) -> Content:
-        xs, ys = bucketed(state.accuracy_curve, width)
+        self.retitle()
+        xs, ys = bucketed(state.score_curve, width)
         if not xs or height < 4:
             return Content.styled(to_come(state, "after the first validation"), MUTED)
-        ticks, right = epoch_ticks(state, width, state.accuracy_curve.xs[-1])  # it is drawn anew when that moves
-        newest = f"━ validation  {percent(ys[-1])}"
-        best = f"  best {percent(state.best.accuracy)} @ {state.best.epoch}" if state.best else ""
+        ticks, right = epoch_ticks(state, width, state.score_curve.xs[-1])  # it is drawn anew when that moves
+        newest = f"━ validation  {figure(ys[-1], state.main)}"
+        best = f"  best {state.figure(state.best)} @ {state.best.epoch}" if state.best else ""
         head = Content.assemble((newest, "$secondary"), (best, MUTED))
-        shown = [100 * y for y in ys]
+        shown = [100 * y for y in ys] if state.main.unit == "percent" else ys
         curves = [Curve(xs, shown, 2)] + ([Curve(xs, shown, 2, points=True)] if len(xs) <= width // 3 else [])
         return Content("\n").join([head, plot(curves, width, height - 1, ticks=ticks, right=right)])
 

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from textual.content import Content
 from textual.widget import Widget
 
-from tui_trainer.run.comparison import FIGURES, LETTERS, Line, differing, short_names
+from tui_trainer.run.comparison import LETTERS, TRAINING, VALIDATION, Line, differing, figures, short_names
 from tui_trainer.run.listing import Summary
+from tui_trainer.run.scores import LOSS, figure
 from tui_trainer.run.state import Series
-from tui_trainer.text import clock, fixed, percent
+from tui_trainer.text import clock
 from tui_trainer.ui.widgets.charts import STYLES, Curve, bucketed, plot
 from tui_trainer.ui.widgets.panel import MUTED
 from tui_trainer.ui.widgets.run_table import cut
 
-MEASURES = ("validation loss", "training loss", "accuracy")
 _STEPS = tuple(m * 10**e for e in range(10) for m in (1, 2, 5))
 _TIMES = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 4 * 3600, 8 * 3600)
 
@@ -33,7 +33,7 @@ class CompareChart(Widget):
 
     def __init__(self, id: str) -> None:
         super().__init__(id=id)
-        self.measure = MEASURES[0]
+        self.measure = VALIDATION
         self.by_time = False
         self.log_scale = True
         self.lines: list[dict[str, Line]] | None = None
@@ -48,14 +48,24 @@ class CompareChart(Widget):
 
     @property
     def is_log(self) -> bool:
-        """True when y is drawn by its logarithm; an accuracy never is."""
-        return self.log_scale and self.measure != "accuracy"
+        """True when y is drawn by its logarithm; a score never is."""
+        return self.log_scale and self.of_loss
+
+    @property
+    def of_loss(self) -> bool:
+        """True when what is shown is a loss."""
+        return self.measure in (VALIDATION, TRAINING)
+
+    @property
+    def measures(self) -> list[str]:
+        """What can be shown: the losses, and the result of each run."""
+        return list(dict.fromkeys([VALIDATION, TRAINING, *(name for lines in self.lines or () for name in lines)]))
 
     def render(self) -> Content:
         width, height = self.content_size
         if self.lines is None:
             return Content.styled("reading the journals …", MUTED)
-        shown = [lines[self.measure] for lines in self.lines]
+        shown = [lines.get(self.measure, Line()) for lines in self.lines]
         places = [line.times if self.by_time else line.steps for line in shown]
         right = max((xs[-1] for xs in places if xs), default=0.0)
         if not right or width < 20 or height < 4:
@@ -64,7 +74,9 @@ class CompareChart(Widget):
         curves: list[Curve] = []
         letters: list[Curve] = []
         for i, (xs, line) in enumerate(zip(places, shown, strict=True)):
-            scaled = [100 * y for y in line.values] if self.measure == "accuracy" else list(line.values)
+            scaled = (
+                [100 * y for y in line.values] if line.score and line.score.unit == "percent" else list(line.values)
+            )
             thin, ys = bucketed(Series(xs=list(xs), ys=scaled), 2 * width)
             if self.is_log:
                 thin, ys = [x for x, y in zip(thin, ys, strict=True) if y > 0], [y for y in ys if y > 0]
@@ -85,10 +97,10 @@ class CompareChart(Widget):
 
     def _legend(self, shown: Sequence[Line], width: int) -> Content:
         """Every letter in its colour, with the newest value."""
-        write = percent if self.measure == "accuracy" else fixed
         parts: list[tuple[str, str]] = []
         for i, line in enumerate(shown):
-            value = write(line.values[-1]) if line.values else "-"
+            newest = line.values[-1] if line.values else None
+            value = figure(newest, line.score or LOSS) if line.values else "-"
             parts.append((f"{LETTERS[i]} {value}   ", STYLES[i + 1]))
         room = width // max(1, len(shown))
         if any(len(text) > room for text, _ in parts):
@@ -134,6 +146,8 @@ class CompareTable(Widget):
         super().__init__(id=id)
         self.runs: list[Summary] = []
         self._rows: list[tuple[str, Sequence[str]]] = []
+        self._results = 0
+        """Rows of what came out; those of settings follow."""
         self.top = 0
         """Lines scrolled away."""
         self.border_title = Content("what came out · settings that differ")
@@ -141,7 +155,8 @@ class CompareTable(Widget):
     def show(self, runs: list[Summary]) -> None:
         """Other runs, or what has become of them."""
         self.runs = runs
-        self._rows = [(name, [figure(run) for run in runs]) for name, figure in FIGURES.items()]
+        self._rows = list(figures(runs).items())
+        self._results = len(self._rows)
         self._rows += differing(runs).items()
         self.scroll_lines(0)
 
@@ -150,7 +165,7 @@ class CompareTable(Widget):
         room = max(1, self.content_size.height - 1)
         self.top = max(0, min(self.top + lines, len(self._rows) - room))
         below = len(self._rows) - self.top - room
-        same = "" if len(self._rows) > len(FIGURES) else "no setting differs"
+        same = "" if len(self._rows) > self._results else "no setting differs"
         self.border_subtitle = Content(f"{below} more below" if below > 0 else same)
         self.refresh()
 
@@ -169,7 +184,7 @@ class CompareTable(Widget):
         lines = [Content.assemble(*head)]
         for n, (name, cells) in enumerate(self._rows[self.top : self.top + height - 1], self.top):
             text = "".join(f"{cut(cell, column - 1):<{column}}" for cell in cells)
-            differs = "bold" if n >= len(FIGURES) else ""
+            differs = "bold" if n >= self._results else ""
             lines.append(Content.assemble((f"{cut(name, label - 1):<{label}}", MUTED), (text, differs)))
         return Content("\n").join(lines)
 

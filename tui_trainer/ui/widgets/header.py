@@ -7,6 +7,7 @@ from collections.abc import Hashable, Sequence
 from textual.content import Content
 
 from tui_trainer.run.state import RunState
+from tui_trainer.settings import short
 from tui_trainer.text import ago, clean, clock, fixed, number, percent
 from tui_trainer.ui.widgets.panel import MUTED, View
 
@@ -94,9 +95,9 @@ class Identity(Clocked):
         word, style = (
             (f"… {self.asked}", "$warning") if self.asked else STATUS.get(state.status, (clean(state.status, 20), ""))
         )
-        names = [str(used.get("model", "")), str(used.get("dataset", ""))]
+        names = [short(str(used.get("model", ""))), short(str(used.get("dataset", "")))]
         names += [f"{used.get('optimizer', '')} {number(state.lr, 3)}", state.device.split(",")[0]]
-        best = f"best {percent(state.best.accuracy)} @ {state.best.epoch}" if state.best else ""
+        best = f"best {state.headline(state.best)} @ {state.best.epoch}" if state.best else ""
         right = [word, best, self._saved(state), clock(state.elapsed + self.age)]
         wanted = len(" · ".join(part for part in names if part.strip()))
         while len(right) > 2 and sum(map(len, right)) + 3 * len(right) + wanted + 2 > width:
@@ -140,7 +141,7 @@ class Progress(Clocked):
         total = max(1, state.total_epochs)
         done = (max(0, state.epoch - 1) + state.batch / state.batches) / total
         places = len(f"{state.batches:,}")
-        speed = f"{number(state.examples_per_second)} images/s"
+        speed = f"{number(state.examples_per_second)} {state.things}/s"
         head = f" epoch {state.epoch:>{len(str(total))}}/{total} "
         batch = f" {state.batch:>{places},}/{state.batches:,} "
         left = f" {clock(epoch_left)} "
@@ -178,11 +179,9 @@ class Progress(Clocked):
         assert state.ended is not None
         parts = []
         if state.best:
-            parts.append(
-                f"best epoch {state.best.epoch}: {percent(state.best.accuracy)}, loss {fixed(state.best.loss)}"
-            )
+            parts.append(f"best epoch {state.best.epoch}: {state.headline(state.best)}, loss {fixed(state.best.loss)}")
         if state.test:
-            parts.append(f"test {percent(state.test.accuracy)}")
+            parts.append(f"test {state.headline(state.test)}")
         parts.append(f"in {clock(state.ended.seconds)}")
         if best := state.checkpoints.get("checkpoints/best.pt"):
             parts.append(best.path)
@@ -199,7 +198,7 @@ class Progress(Clocked):
         where = "before the first step"
         if state.batches:
             where = f"in epoch {state.epoch} of {state.total_epochs}"
-        best = f" · best epoch {state.best.epoch}: {percent(state.best.accuracy)}" if state.best else ""
+        best = f" · best epoch {state.best.epoch}: {state.headline(state.best)}" if state.best else ""
         text = f"{word} {where}, after {clock(state.elapsed)}{best}"
         return Content.styled(f" {text}"[:width], "bold $error")
 

@@ -95,9 +95,13 @@ class Panel(View):
         self.number = number
         self.retitle()
 
+    def title_of(self, state: RunState) -> str:
+        """What is in the panel, by a word or two."""
+        return self.TITLE
+
     def retitle(self, more: str = "", mode: str | Content = "") -> None:
         """Name the panel in its frame: its number and title, `more` about it, and the mode it is in at the right."""
-        self.border_title = Content(f"{self.number} {self.TITLE}{more}")
+        self.border_title = Content(f"{self.number} {self.title_of(self.state)}{more}")
         self.border_subtitle = mode if isinstance(mode, Content) else Content(mode)
 
     def on_click(self) -> None:

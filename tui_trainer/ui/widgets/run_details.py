@@ -9,8 +9,9 @@ from textual.widget import Widget
 
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.listing import SAMPLES, Summary
+from tui_trainer.run.scores import figure, title
 from tui_trainer.settings import FIELDS, as_text
-from tui_trainer.text import clean, fixed, percent, size
+from tui_trainer.text import clean, fixed, size
 from tui_trainer.ui.widgets.charts import Curve, plot
 from tui_trainer.ui.widgets.header import spark
 from tui_trainer.ui.widgets.panel import MUTED
@@ -40,9 +41,7 @@ class RunDetails(Widget):
             return
         word, style = word_of(run)
         self.border_title = Content(run.name)
-        best = f"accuracy {percent(run.best_accuracy)}, loss {fixed(run.best_loss)} at epoch {run.best_epoch}"
-        if run.test_accuracy is not None:
-            best += f"; test accuracy {percent(run.test_accuracy)}"
+        best = best_in_words(run)
         began = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.started))
         parameters = f" · {run.parameters:,} parameters" if run.parameters else ""
         curve = f"{spark(run.losses, SAMPLES)} {fixed(run.losses[0])} → {fixed(run.losses[-1])}" if run.losses else "-"
@@ -80,6 +79,17 @@ class RunDetails(Widget):
         places = [float(i) for i in range(len(self._losses))]
         chart = plot([Curve(places, self._losses, 1)], width, height, ticks={}, right=places[-1], log=True)
         return [Content(""), Content.styled("training loss · log y", MUTED), chart]
+
+
+def best_in_words(run: Summary) -> str:
+    """What was measured at the best epoch, the result first, and the result of the test."""
+    first, *others = run.scores
+    parts = [] if first.name == "loss" else [f"{title(first.name)} {figure(run.result, first)}"]
+    parts.append(f"loss {fixed(run.best_loss)}")
+    parts += [f"{title(s.name)} {figure(run.best(s.name), s)}" for s in others if run.best(s.name) is not None]
+    tested = run.tested(first.name)
+    test = f"; test {title(first.name)} {figure(tested, first)}" if tested is not None else ""
+    return f"{', '.join(parts)} at epoch {run.best_epoch}{test}"
 
 
 def wrap(text: str, width: int) -> list[str]:

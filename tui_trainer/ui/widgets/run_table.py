@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from textual import events
@@ -11,7 +11,7 @@ from textual.message import Message
 from textual.widget import Widget
 
 from tui_trainer.run.listing import Summary
-from tui_trainer.text import ago, fixed, number, percent
+from tui_trainer.text import ago, fixed, number
 from tui_trainer.ui.widgets.header import STATUS, spark
 from tui_trainer.ui.widgets.panel import MUTED
 
@@ -29,6 +29,8 @@ class Column:
     text: Callable[[Summary], str]
     right: bool = False
     """Numbers are flush right."""
+    most: int = 0
+    """Cells that it grows to where its texts are longer."""
     left_out: int = 0
     """The highest goes first where there is no room; 0 always stays."""
 
@@ -63,11 +65,19 @@ COLUMNS = (
         "optimizer", 14, lambda run: f"{run.optimizer} {number(run.lr, 3)}" if run.lr else run.optimizer, left_out=2
     ),
     Column("epoch", 7, of_epochs, right=True, left_out=1),
-    Column("accuracy", 8, lambda run: percent(run.best_accuracy), right=True),
+    Column("score", 8, lambda run: run.headline, right=True, most=18),
     Column("loss", 7, lambda run: fixed(run.best_loss), right=True),
     Column("curve", 12, lambda run: spark(thinned(run.losses, 12), 12), left_out=4),
 )
 """After the state and the name, which gets what the others leave."""
+
+
+def grown(column: Column, rows: Sequence[Summary]) -> Column:
+    """The column as wide as its texts in these rows, if it may be."""
+    if not column.most:
+        return column
+    widest = max((len(column.text(run)) for run in rows), default=0)
+    return replace(column, width=max(column.width, min(column.most, widest)))
 
 
 def cut(text: str, width: int) -> str:
@@ -97,6 +107,7 @@ class RunTable(Widget, can_focus=True):
         """In the order in which they were marked."""
         self.empty = ""
         """What is said when there is no line."""
+        self._columns = list(COLUMNS)
         self._top = 0
 
     @property
@@ -108,6 +119,7 @@ class RunTable(Widget, can_focus=True):
         """Other lines; the chosen run stays so if it is still there."""
         chosen = self.current.path if self.current else None
         self.rows, self.empty = rows, empty
+        self._columns = [grown(column, rows) for column in COLUMNS]
         places = (i for i, run in enumerate(rows) if run.path == chosen)
         self.place = next(places, min(self.place, max(0, len(rows) - 1)))
         self.refresh()
@@ -155,7 +167,7 @@ class RunTable(Widget, can_focus=True):
 
     def _layout(self, width: int) -> tuple[list[Column], int]:
         """The columns there is room for, and the cells of the name."""
-        columns = list(COLUMNS)
+        columns = list(self._columns)
 
         def left() -> int:
             return width - 3 - STATE.width - 2 - sum(column.width + 1 for column in columns)

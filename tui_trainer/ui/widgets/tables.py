@@ -1,15 +1,15 @@
-"""The panels of text: the confusion table, the epochs, the checkpoints and what happened."""
+"""The panels of text: the epochs, the checkpoints and what happened."""
 
 import functools
+import re
 import textwrap
 import time
 from collections.abc import Hashable
-from dataclasses import dataclass
 
 from textual.content import Content
 
-from tui_trainer.run.events import Evaluated
 from tui_trainer.run.leaving import Stay, lamp
+from tui_trainer.run.scores import figure, title
 from tui_trainer.run.state import (
     MOST_CHECKPOINTS,
     MOST_NOTES,
@@ -18,168 +18,8 @@ from tui_trainer.run.state import (
     LogRow,
     RunState,
 )
-from tui_trainer.text import ago, clean, clock, fixed, number, percent, size
-from tui_trainer.ui.widgets.header import BLOCKS, bar
-from tui_trainer.ui.widgets.panel import MUTED, ListPanel, Panel, to_come
-
-
-def short_names(names: tuple[str, ...], width: int) -> list[str]:
-    """Names cut to `width` letters; where two would be alike, the last letter is one that tells them apart."""
-    plain = [clean(name, 40).replace("-", "").replace(" ", "") or "?" for name in names]
-    taken: set[str] = set()
-    result = []
-    for name in plain:
-        options = [name[:width]] + [name[: width - 1] + letter for letter in name[width:]]
-        options += [f"{name[: max(0, width - len(str(n)))]}{n}" for n in range(len(names))]
-        chosen = next(option for option in options if option not in taken)
-        taken.add(chosen)
-        result.append(chosen)
-    return result
-
-
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """Widths of a confusion table, in cells."""
-
-    label: int
-    cell: int
-    recall: int
-    """0 leaves the recall out."""
-    totals: bool
-    counts: bool
-    """Show counts; else each row's percentages."""
-
-
-class ConfusionTable(Panel):
-    """What the model takes for what, after the newest evaluation: rows are true classes, columns predictions."""
-
-    TITLE = "confusion"
-
-    def __init__(self, number: int, id: str) -> None:
-        super().__init__(number, id)
-        self.counts = False
-        """Show counts; else each row's percentages. A large panel shows both."""
-
-    def key(self, state: RunState) -> Hashable:
-        seen = state.evaluation
-        return (seen and (seen.split, seen.step, seen.at), self.counts)
-
-    def draw(self, state: RunState, width: int, height: int) -> Content:
-        seen = state.evaluation
-        if seen is None or not seen.confusion:
-            self.retitle()
-            return Content.styled(to_come(state, "after the first validation"), MUTED)
-        split = "test" if seen.split == "test" else "validation"
-        names = state.classes if len(state.classes) == len(seen.confusion) else ()
-        names = names or tuple(str(i) for i in range(len(seen.confusion)))
-        most = max(max(row) for row in seen.confusion)
-        needed = len(str(most)) + 1 if self.counts else 3
-        label = min(10, max(len(clean(name, 40)) for name in names))
-        label = max(6, min(label, width - 1 - 9 - needed * len(names)))
-        recall = 9 if width >= label + 1 + needed * len(names) + 9 else 0
-        cell = min(6, (width - label - 1 - recall) // len(names))
-        if cell == 5 and len(str(most)) <= 3:
-            cell = 4  # room for a longer bar
-        if recall:
-            recall = min(24, width - label - 1 - cell * len(names))
-        if cell < needed or height < len(names) + 1:
-            self.retitle(f" · {split} · epoch {seen.epoch}")
-            return self._without_table(seen, names, height)
-        both = not self.counts and height >= 2 * (len(names) + 2) + 2 and cell > len(str(most))
-        modes = [False, True] if both else [self.counts]
-        self.retitle(
-            f" · {split} · epoch {seen.epoch}", "row % and counts" if both else ["row %", "counts"][self.counts]
-        )
-        lines: list[Content] = []
-        for counts in modes:
-            totals = counts and recall >= (7 if both else 16)
-            if counts and both:
-                layout = _Layout(label, cell, 0, totals, counts)  # the recall stands in the table above
-            else:
-                layout = _Layout(label, cell, recall - 7 if totals else recall, totals, counts)
-            lines += [Content("")] if lines else []
-            lines += self._table(seen, names, layout)
-        left = height - len(lines)
-        if left >= 1:
-            lines += ([Content("")] if left >= 4 else []) + most_confused(seen, names, width, min(3, left))
-        return Content("\n").join(lines[:height])
-
-    def _table(self, seen: Evaluated, names: tuple[str, ...], layout: _Layout) -> list[Content]:
-        """Head, a row a class, and totals where they are wanted."""
-        short = short_names(names, max(2, layout.cell - 1))
-        head = " " * (layout.label + 1) + "".join(f"{name:>{layout.cell - 1}} " for name in short)
-        head += f" {'recall':<{layout.recall - 1}}" if layout.recall else ""
-        head += f"{'total':>7}" if layout.totals else ""
-        lines = [Content.styled(head, MUTED)]
-        lines += [self._row(seen.confusion[i], i, name, layout) for i, name in enumerate(names)]
-        if layout.totals:
-            sums = [sum(column) for column in zip(*seen.confusion, strict=True)]
-            total = f"{'total':>{layout.label}} " + "".join(f"{n:>{layout.cell - 1}} " for n in sums)
-            lines.append(Content.styled(total, MUTED))
-        return lines
-
-    def _row(self, row: tuple[int, ...], index: int, name: str, layout: _Layout) -> Content:
-        total, cell = sum(row), layout.cell
-        shown = clean(name, 40)
-        shown = shown if len(shown) <= layout.label else shown[: layout.label - 1] + "…"
-        parts: list[tuple[str, str]] = [(f"{shown:>{layout.label}} ", "")]
-        for column, count in enumerate(row):
-            share = count / total if total else 0.0
-            text = str(count) if layout.counts else f"{100 * share:.0f}"
-            if count == 0 or (not layout.counts and share < 0.005):
-                text = "·"
-            parts.append((f"{text:>{cell - 1}} "[: max(cell, len(text))], shade(share, right=column == index)))
-        pieces = [Content.assemble(*parts)]
-        if layout.recall:
-            right = row[index] / total if total else 0.0
-            cells = layout.recall - 7
-            block = bar(right, cells, "$secondary") if cells > 1 else Content(f" {BLOCKS[min(7, int(right * 8))]}")
-            pieces += [Content(" "), block, Content(f" {100 * right:>3.0f} %")]
-        if layout.totals:
-            pieces.append(Content.styled(f"{total:>7,}", MUTED))
-        return Content("").join(pieces)
-
-    def _without_table(self, seen: Evaluated, names: tuple[str, ...], height: int) -> Content:
-        """For a panel too small for all classes: the mistakes, most frequent first."""
-        lines = [Content.styled(f"too small for {len(names)} classes; z zooms. Most confused:", MUTED)]
-        lines += [Content(text) for text in pairs(seen, names, max(1, height - 1))]
-        return Content("\n").join(lines[:height])
-
-
-def shade(share: float, *, right: bool) -> str:
-    """The background of a cell: stronger for a larger share of its row."""
-    if share < 0.005:
-        return MUTED
-    strength = min(70, 8 + round(share * 62))
-    return f"on $secondary {strength}%" if right else f"on $warning {min(70, strength * 2)}%"
-
-
-def pairs(seen: Evaluated, names: tuple[str, ...], most: int) -> list[str]:
-    """The most frequent mistakes: `Shirt→T-shirt 112`."""
-    found = [
-        (count, true, guess)
-        for true, row in enumerate(seen.confusion)
-        for guess, count in enumerate(row)
-        if true != guess and count
-    ]
-    found.sort(key=lambda item: (-item[0], item[1], item[2]))
-    return [f"{clean(names[t], 40)}→{clean(names[g], 40)} {n:,}" for n, t, g in found[:most]]
-
-
-def most_confused(seen: Evaluated, names: tuple[str, ...], width: int, lines: int) -> list[Content]:
-    """The three most frequent mistakes on as few of `lines` lines as they fit."""
-    three = pairs(seen, names, 3)
-    if not three:
-        return [Content.styled("no mistakes", "$success")]
-    head = "most confused  "
-    on_one_line = head + "  ".join(three)
-    if len(on_one_line) <= width or lines == 1:
-        while len(on_one_line) > width and len(three) > 1:
-            three.pop()
-            on_one_line = head + "  ".join(three)
-        return [Content.assemble((head, MUTED), ("  ".join(three), ""))]
-    rest = [Content(" " * len(head) + text) for text in three[1:]]
-    return [Content.assemble((head, MUTED), (three[0], "")), *rest][:lines]
+from tui_trainer.text import ago, clean, clock, fixed, number, size
+from tui_trainer.ui.widgets.panel import MUTED, ListPanel, to_come
 
 
 class EpochTable(ListPanel):
@@ -197,17 +37,18 @@ class EpochTable(ListPanel):
         return to_come(state, "after the first epoch")
 
     def head(self, state: RunState, width: int) -> Content | None:
-        places = places_of(state)
+        places, wide, name = places_of(state), score_width(state), title(state.main.name)
         self.retitle(f" · every {state.epoch_stride:,}th until {state.thinned_until:,}" if state.thinned_until else "")
         return Content.styled(
-            f"{'#':>{places}} {'train':>8} {'valid':>8} {'accuracy':>10}   {'lr':>9} {'time':>7}"[:width], MUTED
+            f"{'#':>{places}} {'train':>8} {'valid':>8} {name:>{wide}}   {'lr':>9} {'time':>7}"[:width], MUTED
         )
 
     def lines(self, row: EpochRow, state: RunState, width: int) -> list[Content]:
         best = state.best is not None and row.epoch == state.best.epoch
+        score = f"{figure(row.score, state.main):>{score_width(state)}}"
         text = (
             f"{row.epoch:>{places_of(state)}} {fixed(row.train_loss):>8} {fixed(row.valid_loss):>8} "
-            f"{percent(row.accuracy):>10} {'★' if best else ' '} {number(row.lr, 3):>9} {clock(row.seconds):>7}"
+            f"{score} {'★' if best else ' '} {number(row.lr, 3):>9} {clock(row.seconds):>7}"
         )
         return [Content.styled(text[:width], "bold $success" if best else "")]
 
@@ -215,6 +56,11 @@ class EpochTable(ListPanel):
 def places_of(state: RunState) -> int:
     """Digits of the newest epoch's number, four at least."""
     return max(4, len(str(state.epochs[-1].epoch))) if state.epochs else 4
+
+
+def score_width(state: RunState) -> int:
+    """Cells of the column of results."""
+    return max(10, len(title(state.main.name)))
 
 
 class CheckpointLog(ListPanel):
@@ -283,7 +129,11 @@ class EventLog(ListPanel):
         ]
 
 
+_PERCENT = re.compile(r"(?<=\d) %")
+
+
 @functools.lru_cache(maxsize=2 * MOST_NOTES)
 def wrapped(text: str, room: int) -> tuple[str, ...]:
     """Foreign text made harmless, on lines of `room` characters."""
-    return tuple(textwrap.wrap(clean(text, 500), max(10, room))) or ("",)
+    joined = _PERCENT.sub("\u00a0%", clean(text, 500))
+    return tuple(line.replace("\u00a0", " ") for line in textwrap.wrap(joined, max(10, room))) or ("",)
