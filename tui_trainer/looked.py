@@ -101,6 +101,8 @@ class Column(_Plain):
     mean: float | None
     high: float | None
     missing: int = Field(0, ge=0)
+    values: Text = ""
+    """Of a category: the texts that it has, in place of the numbers."""
 
 
 class Histogram(_Plain):
@@ -116,7 +118,7 @@ class Histogram(_Plain):
 class Row(_Plain):
     """A training row of a table."""
 
-    values: tuple[float | None, ...]
+    values: tuple[Text, ...]
     target: Text
 
 
@@ -144,7 +146,9 @@ class DataFacts(_Plain):
     bytes: int = 0
     """What the inputs take in memory."""
     changes: Text = ""
-    """The random changes of the training examples."""
+    """The random changes of the training examples, as a phrase; nothing when there are none."""
+    balanced: bool = False
+    """Every class is drawn equally often."""
     columns: tuple[Column, ...] = ()
     rows: tuple[Row, ...] = ()
     targets: tuple[Histogram, ...] = ()
