@@ -24,7 +24,7 @@ MADE = 256
 BYTES = 256 << 20
 """And no more than this."""
 MOST_COLUMNS = 500
-BINS = 24
+BINS = 20
 
 
 def is_pictured(shape: Shape) -> bool:

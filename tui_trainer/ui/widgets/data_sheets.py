@@ -188,7 +188,7 @@ class RowList(ListSheet):
         shown = self._shown(width)
         more = len(self.facts.columns) - shown
         self.border_title = Content(f"rows{f' · the first {shown} of {shown + more} columns' if more > 0 else ''}")
-        names = "".join(f"{cut(c.name, 10):>10}  " for c in self.facts.columns[:shown])
+        names = "".join(f"{cut(c.name, 10).strip():>10}  " for c in self.facts.columns[:shown])
         return [Content.styled(f"{cut('predicted', 14)}  {names}", MUTED)]
 
     def row(self, index: int, width: int) -> Content:
