@@ -3,12 +3,24 @@
 Each line is an `Answer`, and most set one of its parts. The screens ask for more images with an `Order` a line.
 """
 
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 MOST_PIXELS = 256
 """Width and height of a picture at most."""
+
+
+LONGEST = 4000
+"""Characters of foreign text that are passed on."""
+
+
+def _passable(value: object) -> object:
+    """Text that can be written as JSON: a name that is no Unicode, as a file may have, is written out."""
+    return value[:LONGEST].encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+
+
+Text = Annotated[str, BeforeValidator(_passable)]
 
 
 class _Plain(BaseModel):
@@ -58,7 +70,7 @@ class Picture(_Plain):
 class Sample(_Plain):
     """One training example."""
 
-    label: str
+    label: Text
     original: Picture
     seen: Picture | None = None
     """As the model sees it in this epoch; None when that is the same."""
@@ -75,7 +87,7 @@ class Samples(_Plain):
 class Split(_Plain):
     """The examples of train, valid or test."""
 
-    name: str
+    name: Text
     examples: int = Field(ge=0)
     counts: tuple[float, ...] = ()
     """Examples of each class or label; empty where there are none."""
@@ -84,17 +96,19 @@ class Split(_Plain):
 class Column(_Plain):
     """A column of a table, over the training rows that were looked at."""
 
-    name: str
+    name: Text
     low: float | None
     mean: float | None
     high: float | None
     missing: int = Field(0, ge=0)
+    values: Text = ""
+    """Of a category: the texts that it has, in place of the numbers."""
 
 
 class Histogram(_Plain):
     """How a number that is to be predicted is spread over the training examples."""
 
-    name: str
+    name: Text
     low: float
     high: float
     mean: float
@@ -104,22 +118,22 @@ class Histogram(_Plain):
 class Row(_Plain):
     """A training row of a table."""
 
-    values: tuple[float | None, ...]
-    target: str
+    values: tuple[Text, ...]
+    target: Text
 
 
 class DataFacts(_Plain):
     """What is in a data set."""
 
-    name: str
-    source: str
-    kind: str
+    name: Text
+    source: Text
+    kind: Text
     """What its targets are: class, labels, number or share."""
     shape: tuple[int, ...]
     """One input, without its batch."""
-    classes: tuple[str, ...]
+    classes: tuple[Text, ...]
     splits: tuple[Split, ...]
-    kept: str
+    kept: Text
     """The type of its numbers: uint8, float32."""
     low: float
     high: float
@@ -127,12 +141,14 @@ class DataFacts(_Plain):
     std: float
     looked_at: int
     """Training examples that the last four were measured on."""
-    normalised: str = ""
+    normalised: Text = ""
     """What inputs are normalised by, as a phrase."""
     bytes: int = 0
     """What the inputs take in memory."""
-    changes: str = ""
-    """The random changes of the training examples."""
+    changes: Text = ""
+    """The random changes of the training examples, as a phrase; nothing when there are none."""
+    balanced: bool = False
+    """Every class is drawn equally often."""
     columns: tuple[Column, ...] = ()
     rows: tuple[Row, ...] = ()
     targets: tuple[Histogram, ...] = ()
@@ -141,9 +157,9 @@ class DataFacts(_Plain):
 class Layer(_Plain):
     """A layer, in the order in which they run."""
 
-    name: str
-    type: str
-    output: str
+    name: Text
+    type: Text
+    output: Text
     """Its shape without the batch."""
     parameters: int = Field(ge=0)
     trainable: int = Field(ge=0)
@@ -152,14 +168,14 @@ class Layer(_Plain):
 class ModelFacts(_Plain):
     """What a model is made of."""
 
-    name: str
+    name: Text
     shape: tuple[int, ...]
     outputs: int
     layers: tuple[Layer, ...]
     parameters: int = Field(ge=0)
     trainable: int = Field(ge=0)
-    loss: str
-    task: str
+    loss: Text
+    task: Text
 
 
 class Memory(_Plain):
@@ -173,9 +189,9 @@ class Memory(_Plain):
     """What was kept of a forward pass of one batch for the backward pass."""
     data: int
     """Of data that is held on the device."""
-    optimizer_name: str
+    optimizer_name: Text
     free: int
-    device: str
+    device: Text
 
 
 class Speed(_Plain):
@@ -202,16 +218,16 @@ class Speed(_Plain):
     """Part of the time that went by waiting for data."""
     peak: int | None = None
     """Bytes at most that torch has held on a GPU."""
-    data_path: str
+    data_path: Text
 
 
 class Answer(_Plain):
     """A line of the process that looks."""
 
-    preparing: str | None = None
+    preparing: Text | None = None
     """What is under way."""
-    warning: str | None = None
-    error: str | None = None
+    warning: Text | None = None
+    error: Text | None = None
     """Why nothing more will come, in sentences."""
     exit_code: int = 0
     data: DataFacts | None = None

@@ -12,6 +12,7 @@ from tui_trainer.errors import DataError, ModelError
 from tui_trainer.looked import Answer, DataFacts, Order, Samples
 from tui_trainer.settings import Settings
 from tui_trainer.training import data, look, looks, loop
+from tui_trainer.training.augment import Moves
 from tui_trainer.training.examples import Data, Tensors
 
 
@@ -59,7 +60,7 @@ def test_images_are_those_that_the_epoch_trains_on(tiny: Settings) -> None:
     splits = loaded(settings)
     first = looks.batches.Order(4500, 4500, seed=7).indices()[:6]
     raw, y = splits.train.raw(first)
-    augment = looks.batches.Augment("flip_crop", 4500, 7, torch.device("cpu"))
+    augment = Moves("flip_crop", 4500, 7, torch.device("cpu"))
     changed = augment(raw, first, 3)
     assert page.pages == 750
     for i, sample in enumerate(page.samples):
@@ -107,7 +108,7 @@ def test_a_table_has_columns_rows_and_a_histogram(tiny: Settings) -> None:
     assert [c.name for c in facts.columns] == ["column 1", "column 2", "column 3", "column 4"]
     assert (facts.columns[0].low, facts.columns[0].mean, facts.columns[0].high) == (0, 18, 36)
     assert [c.missing for c in facts.columns] == [0, 1, 0, 0]
-    assert facts.rows[3].values == (12, None, 14, 15) and facts.rows[3].target == "3"
+    assert facts.rows[3].values == ("12", "-", "14", "15") and facts.rows[3].target == "3"
     assert sum(facts.targets[0].bins) == 10 and facts.targets[0].mean == 4.5
     assert Answer.model_validate_json(Answer(data=facts).line()).data == facts
 
@@ -209,3 +210,12 @@ def test_an_answer_on_its_way_stays_what_it_is(tiny: Settings) -> None:
     line = Answer(samples=page).line()
     assert line.count(b"\n") == 1 and Answer.model_validate_json(line).samples == page
     assert json.loads(Answer(preparing="data").line()) == {"preparing": "data"}
+
+
+def test_names_that_are_no_text_are_passed_on_written_out(tiny: Settings) -> None:
+    splits = made(torch.zeros(2, 1, 4, 4), torch.tensor([0, 1]), "class", ("\udcff\ud800", "b" * 9000))
+    facts = Answer.model_validate_json(Answer(data=look.facts(splits, tiny)).line()).data
+    assert facts is not None and facts.classes[0] == "\\udcff\\ud800" and len(facts.classes[1]) == 4000
+    page = looks.page(splits, Settings(seed=0), Order(count=2))
+    assert Answer.model_validate_json(Answer(samples=page).line()).samples == page
+    assert "\\udcff" in Answer(error="\udcff is damaged").line().decode().replace("\\\\", "\\")

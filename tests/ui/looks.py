@@ -199,10 +199,12 @@ def table(kind: str = "number", columns: int = 8) -> DataFacts:
         bytes=660_480,
         columns=tuple(
             Column(name=n, low=-1.5 * i - 1, mean=10.25 * i, high=1000.5 * i + 1, missing=i if i == 3 else 0)
+            if i != 4
+            else Column(name=n, low=None, mean=None, high=None, values="4 texts: INLAND, ISLAND, NEAR BAY, <1H OCEAN")
             for i, n in enumerate(chosen)
         ),
         rows=tuple(
-            Row(values=tuple(round(0.37 * (r + 1) * (i + 1), 3) for i in range(columns)), target=f"{1.5 + 0.1 * r:.1f}")
+            Row(values=tuple(f"{0.37 * (r + 1) * (i + 1):.3g}" for i in range(columns)), target=f"{1.5 + 0.1 * r:.1f}")
             for r in range(40)
         ),
         targets=(

@@ -46,7 +46,7 @@ async def test_parts_are_shown_as_they_come_and_the_layers_scroll(monkeypatch: p
         Canned.made[0].tell(DEEP[2])
         await shown.settle()
         assert "1.2 GB  held by torch" in shown.text and "GPU 93 % busy" in shown.text
-        assert "without the first 3" in shown.text
+        assert "not the first 3" in shown.text
 
 
 async def test_an_error_leaves_what_is_known_in_sight(monkeypatch: pytest.MonkeyPatch) -> None:

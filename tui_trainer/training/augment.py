@@ -155,7 +155,9 @@ def make(settings: Settings, examples: Examples, device: torch.device) -> Augmen
     if image.dtype != torch.uint8 or shape[0] not in (1, 3):
         found = f"of {shape[0]} channels" if image.dtype == torch.uint8 else "that are not bytes"
         raise ModelError(f"augment {kind} cannot change images {found}: it takes bytes of 1 or 3. Use flip_crop.")
-    arguments.run(lambda: try_out(policy, image), kind, None)
+    if problem := try_out(policy, image):
+        words = f" with {clean(settings.augment_arg, 80)}" if settings.augment_arg else ""
+        raise ModelError(f"augment {kind} cannot be used{words}: {problem}.")
     return Recipes(policy, len(examples), seed)
 
 
@@ -194,16 +196,15 @@ def policy_of(kind: str, typed: dict[str, object]) -> Policy | None:
     return policy
 
 
-def try_out(policy: Policy, images: Tensor) -> None:
-    """Let a policy show that it can use its arguments: it looks at them when it draws.
-
-    Raises:
-        ValueError: a magnitude is beyond its scale.
-    """
+def try_out(policy: Policy, images: Tensor) -> str:
+    """What keeps a policy from using its arguments, which it looks at when it draws; nothing when it can."""
     with rested_generator() as generator:
         for seed in range(16):
             generator.manual_seed(seed)
             try:
                 policy(images)
             except IndexError:
-                raise ValueError("magnitude must be below num_magnitude_bins") from None
+                return "magnitude must be below num_magnitude_bins"
+            except Exception as error:
+                return clean(str(error).strip().split("\n")[0], 200).rstrip(".")
+    return ""

@@ -85,7 +85,8 @@ def facts(splits: Data, settings: Settings) -> DataFacts:
         looked_at=len(indices),
         normalised=looks.normalised(splits),
         bytes=sum(part.nbytes for _, part in named if part is not None),
-        changes="" if settings.augment == "none" else settings.augment,
+        changes=looks.changes(settings),
+        balanced=settings.sampler == "balanced",
         columns=looks.columns(inputs, splits) if table else (),
         rows=looks.rows(inputs[:40], y[:40], splits) if table else (),
         targets=looks.histograms(train.targets, splits.classes) if splits.kind == "number" else (),
@@ -138,12 +139,14 @@ def layers(model: nn.Module, X: Tensor) -> tuple[Layer, ...]:
     A module made of others counts as a layer when it has parameters beside theirs.
     """
     found: dict[nn.Module, Layer] = {}
+    counted: set[nn.Parameter] = set()
     names = {module: name for name, module in model.named_modules()}
 
     def note(module: nn.Module, _inputs: object, output: object) -> None:
         if module in found:  # it is used more than once
             return
-        own = list(module.parameters(recurse=False))
+        own = set(module.parameters()) - counted  # what it computes with those of a part that does not run, it owns
+        counted.update(own)
         found[module] = Layer(
             name=names[module],
             type=type(module).__name__,
@@ -154,12 +157,13 @@ def layers(model: nn.Module, X: Tensor) -> tuple[Layer, ...]:
 
     hooked = [m for m in names if not list(m.children()) or list(m.parameters(recurse=False))]
     handles = [module.register_forward_hook(note) for module in hooked]
-    was_training = model.training
+    modes = {module: module.training for module in names}
     try:
         model.eval()
         model(X)
     finally:
-        model.train(was_training)
+        for module, training in modes.items():
+            module.training = training  # frozen parts may be in another mode than the whole
         for handle in handles:
             handle.remove()
     return tuple(found.values())
@@ -178,7 +182,7 @@ def measured(course: Course) -> Iterator[Answer]:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     batches = endless(course)
-    course.model.train()
+    course.learning_mode()
     kept = kept_for_backward(course, *next(batches))
     left_out = 6 if device.type == "cuda" else 3  # a step is noted down or recorded in these
     for _ in range(left_out):
@@ -234,7 +238,8 @@ def step(course: Course, batch: Batch) -> int:
     """Learn from a batch as a run does; its examples."""
     X, y = batch
     try:
-        loss = course.step(X, course.task.targets(y), course.batch + 1)
+        number = course.batch + 1
+        loss = course.step(*course.learned_from(X, y, number), number)
     except Exception as error:
         raise course.fault_of_step(error, X) from error
     course.count(loss, len(X))
@@ -268,7 +273,8 @@ def kept_for_backward(course: Course, X: Tensor, y: Tensor) -> int:
 
     try:
         with torch.autograd.graph.saved_tensors_hooks(note, lambda _: X), course.step.autocast:
-            course.loss_function(course.model(X), course.task.targets(y))
+            X, y = course.learned_from(X, y, 1)
+            course.learned_loss(course.model(X), y)
     except Exception as error:
         raise course.fault_of_step(error, X) from error
     return sum(storage.nbytes() for storage in held.values())

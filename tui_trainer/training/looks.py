@@ -10,10 +10,12 @@ from torch import Tensor
 from tui_trainer.catalog import Shape
 from tui_trainer.looked import Column, Histogram, Order, Picture, Row, Sample, Samples
 from tui_trainer.settings import Settings
-from tui_trainer.text import number
+from tui_trainer.text import clean, number
 from tui_trainer.training import batches
+from tui_trainer.training.augment import make_own
 from tui_trainer.training.batches import choose_path, make_batches
 from tui_trainer.training.examples import Data, Examples
+from tui_trainer.training.mixing import Mixing
 
 LOOKED_AT = 10_000
 """Training examples that ranges are measured on at most."""
@@ -22,7 +24,7 @@ MADE = 256
 BYTES = 256 << 20
 """And no more than this."""
 MOST_COLUMNS = 500
-BINS = 24
+BINS = 20
 
 
 def is_pictured(shape: Shape) -> bool:
@@ -45,6 +47,15 @@ def counts(targets: Tensor, splits: Data) -> tuple[float, ...]:
     if splits.kind in ("labels", "share"):
         return tuple(float(n) for n in targets.double().sum(0).tolist())
     return ()
+
+
+def changes(settings: Settings) -> str:
+    """The random changes of the training examples, as a phrase."""
+    if settings.overfit_batches:
+        return ""
+    parts = [] if settings.augment == "none" else [clean(settings.augment, 60)]
+    parts += [f"{way} {alpha:g}" for way, alpha in (("mixup", settings.mixup), ("cutmix", settings.cutmix)) if alpha]
+    return ", ".join(parts)
 
 
 def normalised(splits: Data) -> str:
@@ -106,13 +117,19 @@ def page(splits: Data, settings: Settings, order: Order) -> Samples:
 
 def as_seen(splits: Data, settings: Settings, order: Chosen) -> tuple[Tensor, Tensor]:
     """The examples of an order as the model will see them, but for the normalisation; and their targets."""
-    settings = settings.model_copy(update={"workers": 0, "channels_last": False})
-    device = torch.device("cpu")
-    made = make_batches(choose_path(settings, [splits.train], device), splits, splits.train, order, device, settings)
+    update: dict[str, object] = {"workers": 0, "channels_last": False}
+    if settings.overfit_batches:
+        update |= {"augment": "none", "mixup": 0.0, "cutmix": 0.0}
+    settings, device = settings.model_copy(update=update), torch.device("cpu")
+    path = choose_path(settings, [splits.train], device)
+    made = make_batches(path, splits, splits.train, order, device, settings, make_own(settings))
     try:
         X, y = next((X, y) for X, y in made if len(X))
     finally:
         made.close()
+    if settings.mixup or settings.cutmix:
+        X, mixed = Mixing(settings, splits, len(splits.classes), device)(X, y, order.epoch, 1)
+        y = y if splits.kind == "number" else mixed
     if (undo := batches.normal(splits.mean, splits.std, splits.shape, device)) is not None:
         X = X * undo[1] + undo[0]
     return X, y
@@ -172,28 +189,49 @@ def label(y: Tensor, splits: Data) -> str:
 
 
 def columns(inputs: Tensor, splits: Data) -> tuple[Column, ...]:
-    """The columns of rows [N, F]: least, mean and greatest value, and how many are missing."""
-    names: Sequence[str] = getattr(splits, "columns", ())
+    """The columns of rows [N, F]: least, mean and greatest value, or texts, and how many are missing.
+
+    Missing numbers may have been filled in: then another column says where.
+    """
+    recipe = splits.recipe if len(splits.recipe) == inputs.shape[1] else ({},) * inputs.shape[1]
+    filled = {made["column"]: i for i, made in enumerate(recipe) if "is_missing" in made}
     found = []
     for i, values in enumerate(inputs.double().unbind(1)[:MOST_COLUMNS]):
+        name = splits.columns[i] if i < len(splits.columns) else f"column {i + 1}"
+        texts = recipe[i].get("codes_from_1")
         there = values[torch.isfinite(values)]
+        missing = len(values) - len(there)
+        if name in filled and filled[name] != i:
+            missing += int(inputs[:, filled[name]].sum())
+        if texts is not None:
+            shown = f"{len(texts):,} texts: {', '.join(clean(text, 30) for text in texts[:6])}"
+            found.append(Column(name=name, low=None, mean=None, high=None, missing=missing, values=shown))
+            continue
         low, mean, high = (
             (float(there.min()), float(there.mean()), float(there.max())) if len(there) else (None, None, None)
         )
-        name = names[i] if i < len(names) else f"column {i + 1}"
-        found.append(Column(name=name, low=low, mean=mean, high=high, missing=len(values) - len(there)))
+        found.append(Column(name=name, low=low, mean=mean, high=high, missing=missing))
     return tuple(found)
 
 
 def rows(inputs: Tensor, y: Tensor, splits: Data) -> tuple[Row, ...]:
-    """Rows [N, F] with their targets in words."""
+    """Rows [N, F] in words, with their targets."""
+    recipe = splits.recipe if len(splits.recipe) == inputs.shape[1] else ({},) * inputs.shape[1]
+    texts = [made.get("codes_from_1") for made in recipe[:MOST_COLUMNS]]
     return tuple(
         Row(
-            values=tuple(v if math.isfinite(v) else None for v in values[:MOST_COLUMNS]),
+            values=tuple(_word(value, known) for value, known in zip(values, texts, strict=False)),
             target=label(target, splits),
         )
         for values, target in zip(inputs.double().tolist(), y, strict=True)
     )
+
+
+def _word(value: float, texts: Sequence[str] | None) -> str:
+    """A value of a table as it was: a number, or the text that a code stands for."""
+    if texts is None:
+        return number(value, 3) if math.isfinite(value) else "-"
+    return texts[int(value) - 1] if 1 <= value <= len(texts) else "other"
 
 
 def histograms(targets: Tensor, names: tuple[str, ...]) -> tuple[Histogram, ...]:

@@ -166,7 +166,7 @@ class Pace(Sheet):
             ("the run", f"{span(whole)} for {s.epochs:,} epochs", "bold"),
             ("machine", used, ""),
             ("data", f"{percent(s.waited)} of the time waited for, {s.data_path}", ""),
-            ("measured", f"{s.batches:,} batches of {s.batch_size:,}, without the first {s.left_out}", MUTED),
+            ("measured", f"{s.batches:,} batches of {s.batch_size:,}, not the first {s.left_out}", MUTED),
         ]
         return labelled(rows, width)
 

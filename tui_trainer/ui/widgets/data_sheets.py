@@ -19,6 +19,8 @@ def balance(facts: DataFacts) -> tuple[str, str]:
     counts = facts.splits[0].counts if facts.splits else ()
     if len(counts) != len(facts.classes) or not counts or facts.kind == "share":
         return "", ""
+    if facts.balanced:
+        return "each class is drawn equally often, as sampler says", ""
     most, least = max(counts), min(counts)
     what = "label" if facts.kind == "labels" else "class"
     names = {n: clean(facts.classes[counts.index(n)], 30) for n in (most, least)}
@@ -154,6 +156,8 @@ class ColumnList(ListSheet):
         assert self.facts is not None
         column = self.facts.columns[index]
         figures = "".join(f"{number(n):>11}" for n in (column.low, column.mean, column.high))
+        if column.values:
+            figures = f"  {cut(column.values, 31)}"
         missing = (f"{column.missing:>9,}", "$text-warning" if column.missing else MUTED)
         return Content.assemble(cut(column.name, self._name_width(width)), figures, missing)
 
@@ -184,13 +188,13 @@ class RowList(ListSheet):
         shown = self._shown(width)
         more = len(self.facts.columns) - shown
         self.border_title = Content(f"rows{f' · the first {shown} of {shown + more} columns' if more > 0 else ''}")
-        names = "".join(f"{cut(c.name, 10):>10}  " for c in self.facts.columns[:shown])
+        names = "".join(f"{cut(c.name, 10).strip():>10}  " for c in self.facts.columns[:shown])
         return [Content.styled(f"{cut('predicted', 14)}  {names}", MUTED)]
 
     def row(self, index: int, width: int) -> Content:
         assert self.facts is not None
         row = self.facts.rows[index]
-        values = "".join(f"{number(n, 3):>10}  " for n in row.values[: self._shown(width)])
+        values = "".join(f"{cut(word, 10).strip():>10}  " for word in row.values[: self._shown(width)])
         return Content.assemble((cut(row.target, 14), "bold"), "  ", values)
 
 
