@@ -184,6 +184,9 @@ def test_an_argument_chooses_another_partition(tmp_path: Path, monkeypatch: pyte
     WRITERS["dtd"](tmp_path / "data", monkeypatch)
     assert len(read(Settings(dataset="dtd"))[0].classes) == 2
     assert len(read(Settings(dataset="dtd", dataset_arg="partition=2"))[0].classes) == 1
+    for wrong in ("partition=9", "partition=x"):
+        with pytest.raises(DataError, match=rf"dtd: .*{wrong}"):
+            read(Settings(dataset="dtd", dataset_arg=wrong))
     with pytest.raises(DataError, match=r"dtd: takes no 'partitoin'. Did you mean partition\? It takes: partition\."):
         read(Settings(dataset="dtd", dataset_arg="partitoin=2"))
     with pytest.raises(DataError, match=r"cifar10: takes no 'size'. It takes none\."):
