@@ -322,7 +322,7 @@ class Settings(BaseModel):
         "data",
         "Augment arguments",
         "Arguments of the augmentation, as name=value words: num_ops=2 magnitude=9 for rand_augment, policy=cifar10 "
-        "for auto_augment.",
+        "for auto_augment; for each of torchvision's also flip=true and crop=true, which come before it.",
     )
     mixup: float = _setting(
         0.0,
