@@ -141,6 +141,7 @@ def test_arguments_reach_the_policy(tiny: Settings) -> None:
         ),
         ("trivial_augment", "interpolation=lanczos", r"augment trivial_augment cannot be used with inter.*: .*lanczos"),
         ("auto_augment", "policy=mnist", r"'policy' must be one of 'imagenet', 'cifar10', 'svhn', found 'mnist'"),
+        ("rand_augment", "flip=yes crop=0.5", r"augment rand_augment: flip and crop must be true or false"),
         ("flip", "p=0.5", r"augment flip takes no arguments; found p\."),
         ("none", "p=0.5", r"augment none takes no arguments"),
     ],

@@ -148,7 +148,10 @@ def make(settings: Settings, examples: Examples, device: torch.device) -> Augmen
     if is_place(kind):
         return None
     typed = arguments.arguments(settings.augment_arg, "--augment-arg")
-    moves = [word for word in ("flip", "crop") if kind in POLICIES and typed.pop(word, False) is True]
+    given = {word: typed.pop(word) for word in ("flip", "crop") if kind in POLICIES and word in typed}
+    if wrong := [word for word, value in given.items() if not isinstance(value, bool)]:
+        raise ModelError(f"augment {kind}: {' and '.join(wrong)} must be true or false.")
+    moves = [word for word, yes in given.items() if yes]
     policy = policy_of(kind, typed)
     if kind == "none":
         return None
