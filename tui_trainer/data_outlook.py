@@ -95,14 +95,14 @@ def describe_files(name: str, data_dir: str) -> str:
         folder = None
     if folder == MINI_FOLDER:
         return f"{name} is part of the program"
-    packages = lacking(name, data_dir)
-    missing = f"; needs {' and '.join(packages)}, not installed" if packages else ""
+    if packages := lacking(name, data_dir):
+        return f"{name} needs {' and '.join(packages)}, not installed; its files: {state_of(name, data_dir)}"
     if folder is not None and is_here(name, data_dir):
-        return f"{name} found in {clean(folder, 60)}{missing}"
+        return f"{name} found in {clean(folder, 60)}"
     if facts.recipe.by_hand:
-        return f"{name} is not in {shown} and must be put there by hand{missing}"
+        return f"{name} is not in {shown} and must be put there by hand"
     how_much = f" ({size(facts.download_bytes)})" if facts.download_bytes else ""
-    return f"{name} will be downloaded{how_much} to {shown}{missing}"
+    return f"{name} will be downloaded{how_much} to {shown}"
 
 
 def _of_facts(settings: Settings) -> DataOutlook:

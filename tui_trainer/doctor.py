@@ -126,7 +126,8 @@ def _data(settings: Settings) -> list[Finding]:
     text = describe(settings).text
     advice = ""
     if "will be downloaded" in text:
-        advice = "Without a network: apt install dataset-fashion-mnist, or --dataset fashion-mnist-mini."
+        package = "apt install dataset-fashion-mnist, or " if settings.dataset == "fashion-mnist" else ""
+        advice = f"Without a network: {package}--dataset fashion-mnist-mini."
     return [Finding("data", text, advice)]
 
 

@@ -278,7 +278,8 @@ class Settings(BaseModel):
         False,
         "data",
         "Skip broken",
-        "Go on without image files that cannot be read, and name them; else they end the run before its first step.",
+        "Go on without the images of a folder that cannot be read, and name them; else they end the run before it "
+        "begins.",
         fixed="the run has learned from these images",
     )
     image_size: int = _setting(
@@ -321,7 +322,7 @@ class Settings(BaseModel):
         "data",
         "Augment arguments",
         "Arguments of the augmentation, as name=value words: num_ops=2 magnitude=9 for rand_augment, policy=cifar10 "
-        "for auto_augment.",
+        "for auto_augment; for each of torchvision's also flip=true and crop=true, which come before it.",
     )
     mixup: float = _setting(
         0.0,
@@ -870,7 +871,7 @@ def contradictions(settings: Settings) -> list[tuple[tuple[str, ...], str]]:
     return found
 
 
-_OF_DATA = ("dataset", "dataset_arg", "target", "data_dir")
+_OF_DATA = ("dataset", "dataset_arg", "target", "data_dir", "task", "loss", "loss_arg")
 
 _LOOP = {n: f.default for n, f in FIELDS.items() if group_of(n) != "run" and n not in _OF_DATA}
 _LOOP["val_interval"] = 1

@@ -369,6 +369,8 @@ WRITERS: dict[str, Callable[[Path, Patch], None]] = {
     "country211": folders("country211", "train", "valid", "test", names=("AD", "ZW")),
     "rendered-sst2": folders("rendered-sst2", "train", "valid", "test", names=("negative", "positive"), ending="png"),
     "imagenette": folders("imagenette2-320", "train", "val", names=("n01440764", "n03888257"), ending="jpeg"),
+    "imagenette-160": folders("imagenette2-160", "train", "val", names=("n01440764", "n03888257"), ending="jpeg"),
+    "imagenette-full": folders("imagenette2", "train", "val", names=("n01440764", "n03888257"), ending="jpeg"),
     "fgvc-aircraft": aircraft,
     "caltech101": caltech101,
     "caltech256": caltech256,

@@ -11,7 +11,10 @@ from tui_trainer import cli, outlook
 from tui_trainer.errors import SettingsError
 from tui_trainer.run.commands import Inbox
 from tui_trainer.run.events import BatchTrained, Event, Preparing, RunStarted, Warned
+from tui_trainer.run.resume import Resume
+from tui_trainer.run.runs import LocalRun
 from tui_trainer.settings import Settings, to_toml
+from tui_trainer.sources import read_toml
 from tui_trainer.training import batch_size, models
 from tui_trainer.training.batch_size import Trial, largest
 from tui_trainer.training.loop import fit
@@ -51,6 +54,18 @@ def test_auto_is_recorded_as_the_number_that_was_used(tiny: Settings) -> None:
         "batch size 128: a larger one leaves fewer than 32 steps an epoch"
     ]
     assert "the largest batch size that fits" in [e.what for e in only(Preparing, events)]
+
+
+def test_it_stays_the_same_when_the_run_is_carried_on(tiny: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = tiny.model_copy(update={"batch_size": 0, "limit_train_batches": 2})
+    run = LocalRun(settings.model_copy(update={"max_steps": 3}))
+    list(run.events())
+    assert run.folder is not None and read_toml(run.folder.manifest).values["batch_size"] == 128
+    monkeypatch.setattr(batch_size, "find", pytest.fail)
+    for used in ({}, {"batch_size": 128}):
+        resumed = settings.model_copy(update=used | {"max_steps": 4})
+        events = list(fit(resumed, Inbox(), run.folder.checkpoints, Resume()))
+        assert only(RunStarted, events)[0].settings["batch_size"] == 128 and events[-1].reason == "finished"
 
 
 def test_to_look_for_it_leaves_no_trace(tiny: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

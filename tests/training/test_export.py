@@ -58,7 +58,7 @@ def run(trained: Path) -> Path:
 @pytest.fixture(scope="module")
 def images() -> Tensor:
     """The 1,000 real images of the test split, [1000, 1, 28, 28] from 0 to 1."""
-    return read_split(MINI_FOLDER, *IDX_FILES[2:]).images / 255
+    return read_split(MINI_FOLDER, *IDX_FILES[2:]).inputs / 255
 
 
 def program(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:

@@ -27,6 +27,7 @@ from tui_trainer.training.images import read_image
 from tui_trainer.training.loop import fit
 from tui_trainer.training.readers import folder
 from tui_trainer.training.readers.files import Files, Names
+from tui_trainer.training.tasks import classification
 
 pytestmark = pytest.mark.xdist_group("images")
 CLASSES = ("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
@@ -137,6 +138,16 @@ def test_a_run_over_files_goes_on_exactly_in_the_middle_of_an_epoch(tmp_path: Pa
     assert losses == straight
 
 
+@pytest.mark.skipif(os.environ.get("FAULTS") != "full", reason="each worker imports torch; FAULTS=full")
+@pytest.mark.parametrize("context", ["fork", "spawn", "forkserver"])
+@pytest.mark.usefixtures("little_memory")
+def test_workers_of_every_kind_give_the_same_losses(tmp_path: Path, context: str) -> None:
+    root, more = small(tmp_path / "p", mode="RGB", each=24), {"batch_size": 4, "log_interval": 1, "augment": "flip"}
+    alone = [event.loss for event in only(BatchTrained, fit(of(root, **more), Inbox()))]
+    events = fit(of(root, **more, data_path="loader", workers=2, mp_context=context), Inbox())
+    assert [event.loss for event in only(BatchTrained, events)] == alone
+
+
 @pytest.mark.usefixtures("little_memory")
 def test_a_file_that_breaks_later_is_named(tmp_path: Path) -> None:
     root = small(tmp_path / "pictures")
@@ -199,6 +210,17 @@ def test_sixteen_bits_and_palettes_are_read(tmp_path: Path) -> None:
     assert data.shape == (1, 6, 8) and max(part.inputs.max() for part in (data.train, data.valid)) == 255
     Image.new("P", (8, 6)).save(root / "b" / "palette.png")
     assert loaded(of(root))[0].shape == (3, 6, 8)
+
+
+def test_of_very_many_classes_only_the_share_that_is_right_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = small(tmp_path / "p", dict.fromkeys("abc", (8, 6)))
+    whole = only(Evaluated, fit(of(root), Inbox()))[0]
+    monkeypatch.setattr(classification, "MOST_CLASSES", 2)
+    share = only(Evaluated, fit(of(root), Inbox()))[0]
+    assert (share.accuracy, share.loss) == (whole.accuracy, whole.loss)
+    assert sum(map(sum, whole.confusion)) == 3 and share.confusion == ()
 
 
 # --- what is found -------------------------------------------------------------------------------------------------

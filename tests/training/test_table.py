@@ -1,6 +1,7 @@
 """Tables: what their columns become, what is predicted from them, and what is refused with which sentence."""
 
 import math
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -186,6 +187,29 @@ def test_what_is_no_table_is_refused_with_its_place(content: bytes, words: str, 
     path = tmp_path / "a.csv"
     path.write_bytes(content)
     assert words in refused(path)
+
+
+def test_damaged_tables_are_read_or_refused_and_never_hold_what_is_not_finite(tmp_path: Path) -> None:
+    chance = random.Random(5)
+    odd = ["1e400", "-inf", "nan", "1_0", "0x1f", "3e38", '"a\nb"', "ü", "\x1b[31m", " 7 ", '""', "\t"]
+    path, read = tmp_path / "a.csv", 0
+    whole = write(path, HOUSES).read_bytes()
+    for _ in range(150):
+        cells = whole.decode().replace("\r\n", "\n").split(",")
+        cells[chance.randrange(len(cells))] = chance.choice(odd)
+        raw = bytearray(",".join(cells).encode())
+        if chance.random() < 0.5:
+            raw[chance.randrange(len(raw))] = chance.randrange(256)
+        path.write_bytes(raw)
+        describe_table(path, "price")
+        try:
+            found, _ = loaded(of(path, "price", valid_fraction=0.3, task="regression"))
+        except DataError:
+            continue
+        read += 1
+        for part in (*inputs(found), found.train.targets, torch.tensor([*found.mean, *found.std, *found.target_std])):
+            assert torch.isfinite(part).all()
+    assert read > 10
 
 
 def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:

@@ -77,5 +77,5 @@ def test_columns_stay_in_line_when_epochs_have_many_digits() -> None:
 
 @pytest.mark.parametrize("count", [5, 99, 9_999, 123_456, 1_000_000])
 def test_numbers_of_epochs_do_not_run_into_each_other(count: int) -> None:
-    ticks, _ = epoch_ticks(folded(started(epochs=count), trained(10 * count)), 58)
+    ticks, _ = epoch_ticks(folded(started(epochs=count), trained(10 * count)), 58, 10 * count)
     assert 0 < len(ticks) * (max(map(len, ticks.values())) + 1) <= 58

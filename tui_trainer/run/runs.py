@@ -39,7 +39,6 @@ from tui_trainer.run.turn import Turn
 from tui_trainer.settings import Settings
 from tui_trainer.text import clean
 
-
 FOUND_OUT = ("dataset", "loss", "batch_size")
 """Settings that the run itself may choose: what it has used is what it is carried on with."""
 

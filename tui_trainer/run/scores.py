@@ -1,7 +1,7 @@
 """What is measured beside the loss, for people: the name of a score, its figure, and both on one line."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from tui_trainer.run.events import ACCURACY, Evaluated, RunEnded, RunStarted, Score
 from tui_trainer.text import clean, fixed, number, percent
@@ -71,9 +71,3 @@ def best(event: RunStarted | RunEnded) -> dict[str, float]:
 def finite(values: Mapping[str, float | None]) -> dict[str, float]:
     """Those values that are finite numbers."""
     return {name: value for name, value in values.items() if value is not None and math.isfinite(value)}
-
-
-def shared(runs: Iterable[Sequence[Score]]) -> Score | None:
-    """What all runs go by, or None when they differ."""
-    mains = {scores[0] for scores in runs}
-    return mains.pop() if len(mains) == 1 else None

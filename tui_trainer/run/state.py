@@ -139,6 +139,7 @@ class RunState:
     """What is being prepared, while something is."""
     settings: dict[str, Any] = field(default_factory=dict)
     valid_is_test: bool = True
+    """As the run says; in journals that do not, `valid_fraction` has the last word."""
     task: str = "classification"
     """What is to be predicted."""
     scores: tuple[Score, ...] = (ACCURACY,)
@@ -265,7 +266,7 @@ class RunState:
     @property
     def validates_on_test(self) -> bool:
         """True when the test split is what each epoch is measured on."""
-        return not self.test_examples and self.valid_is_test
+        return not self.test_examples and self.valid_is_test and not self._setting("valid_fraction")
 
     @property
     def things(self) -> str:

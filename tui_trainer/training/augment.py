@@ -49,7 +49,7 @@ class Moves:
             generator = generator_of(self._seed ^ 0x5EED, epoch)
             self._draws = torch.rand(self._examples, 3, generator=generator).to(self._device)
             self._epoch = epoch
-        flip, down, right = self._draws[indices].unbind(1)
+        flip, down, right = self._draws[indices.to(self._draws.device)].to(images.device).unbind(1)
         if self._flips:
             images = torch.where((flip < 0.5)[:, None, None, None], images.flip(3), images)
         return self._moved(images, down, right) if self._moves else images
@@ -72,8 +72,9 @@ class Recipes:
     recipe and put back where it was.
     """
 
-    def __init__(self, policy: Policy, examples: int, seed: int) -> None:
-        self._policy, self._examples, self._seed = policy, examples, seed
+    def __init__(self, policy: Policy, examples: int, seed: int, before: Augment | None = None) -> None:
+        """`before` changes the images that the policy gets."""
+        self._policy, self._examples, self._seed, self._before = policy, examples, seed, before
         self._epoch = 0
 
     def __call__(self, images: Tensor, indices: Tensor, epoch: int) -> Tensor:
@@ -82,6 +83,8 @@ class Recipes:
             self._seeds = drawn.integers(2**32, size=RECIPES).tolist()
             self._recipes = torch.from_numpy(drawn.integers(RECIPES, size=self._examples))
             self._epoch = epoch
+        if self._before is not None:
+            images = self._before(images, indices, epoch)
         changed, mine = torch.empty_like(images), self._recipes[indices.cpu()]
         with rested_generator() as generator:
             for recipe in torch.unique(mine).tolist():
@@ -144,7 +147,9 @@ def make(settings: Settings, examples: Examples, device: torch.device) -> Augmen
     kind, seed, shape = settings.augment, settings.seed or 0, examples.shape
     if is_place(kind):
         return None
-    policy = policy_of(kind, arguments.arguments(settings.augment_arg, "--augment-arg"))
+    typed = arguments.arguments(settings.augment_arg, "--augment-arg")
+    moves = [word for word in ("flip", "crop") if kind in POLICIES and typed.pop(word, False) is True]
+    policy = policy_of(kind, typed)
     if kind == "none":
         return None
     if len(shape) != 3:
@@ -155,8 +160,12 @@ def make(settings: Settings, examples: Examples, device: torch.device) -> Augmen
     if image.dtype != torch.uint8 or shape[0] not in (1, 3):
         found = f"of {shape[0]} channels" if image.dtype == torch.uint8 else "that are not bytes"
         raise ModelError(f"augment {kind} cannot change images {found}: it takes bytes of 1 or 3. Use flip_crop.")
-    arguments.run(lambda: try_out(policy, image), kind, None)
-    return Recipes(policy, len(examples), seed)
+    if problem := try_out(policy, image):
+        words = f" with {clean(settings.augment_arg, 80)}" if settings.augment_arg else ""
+        raise ModelError(f"augment {kind} cannot be used{words}: {problem}.")
+    cpu = torch.device("cpu")  # workers that were forked cannot use another
+    before = Moves("_".join(moves), len(examples), seed, cpu) if moves else None
+    return Recipes(policy, len(examples), seed, before)
 
 
 def make_own(settings: Settings) -> own.Change | None:
@@ -194,16 +203,15 @@ def policy_of(kind: str, typed: dict[str, object]) -> Policy | None:
     return policy
 
 
-def try_out(policy: Policy, images: Tensor) -> None:
-    """Let a policy show that it can use its arguments: it looks at them when it draws.
-
-    Raises:
-        ValueError: a magnitude is beyond its scale.
-    """
+def try_out(policy: Policy, images: Tensor) -> str:
+    """What keeps a policy from using its arguments, which it looks at when it draws; nothing when it can."""
     with rested_generator() as generator:
         for seed in range(16):
             generator.manual_seed(seed)
             try:
                 policy(images)
             except IndexError:
-                raise ValueError("magnitude must be below num_magnitude_bins") from None
+                return "magnitude must be below num_magnitude_bins"
+            except Exception as error:
+                return clean(str(error).strip().split("\n")[0], 200).rstrip(".")
+    return ""

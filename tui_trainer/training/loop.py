@@ -39,6 +39,7 @@ from tui_trainer.training import (
     plugins,
     reading,
     resuming,
+    snapshot,
     tasks,
     weights,
 )
@@ -407,6 +408,8 @@ def prepare(
     model = models.build(built, splits.shape, outputs, categories=splits.categories, classes=splits.classes).to(device)
     if settings.channels_last:
         model = model.to(memory_format=torch.channels_last)
+    if not settings.batch_size and saved is not None:
+        settings = settings.model_copy(update={"batch_size": snapshot.batch_size(saved)})
     if not settings.batch_size:
         yield Preparing(what="the largest batch size that fits")
         size, why = batch_size.find(settings, splits, task, model)

@@ -136,6 +136,14 @@ def _restore(course: "Course", saved: Checkpoint, weights: dict[str, Tensor]) ->
     np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
 
 
+def batch_size(saved: Checkpoint) -> int:
+    """The batch size of the run, by which its place in the epoch is counted; 0 when it cannot be told."""
+    try:
+        return int(json.loads(saved["settings"])["batch_size"])
+    except (KeyError, TypeError, ValueError):
+        return 0
+
+
 def evaluated(best: dict[str, Any] | None) -> Evaluated | None:
     """The validation of the best epoch, as far as a checkpoint keeps it: without the table of confusions."""
     if best is None:

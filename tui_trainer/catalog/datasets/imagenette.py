@@ -27,6 +27,5 @@ FACTS = DatasetFacts(
         files="_samples",
         targets="_samples",
         present=("imagenette2-320",),
-        options=("size",),
     ),
 )

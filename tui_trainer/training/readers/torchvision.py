@@ -20,6 +20,7 @@ from tui_trainer.training.readers.download import download
 from tui_trainer.training.readers.files import Files, Form, Names
 from tui_trainer.training.readers.patches import Patches
 
+Arguments = Mapping[str, object]
 Splits = Mapping[str, Any]
 """Something for each of the splits train, valid and test that there are."""
 
@@ -54,10 +55,10 @@ def read(settings: Settings, name: str) -> Generator[Event, None, Source]:
     require(name, recipe.needs)
     yield Preparing(what=f"data: {name}")
     splits = {"train": recipe.train, "valid": recipe.valid, "test": recipe.test}
-    wanted = {split: {**made, **given} for split, made in splits.items() if made is not None}
+    wanted = {split: usual for split, usual in splits.items() if usual is not None}
     kind = getattr(datasets, facts.torchvision)
-    there = bool(given) or all((root / path).exists() for path in recipe.present)
-    found, source = made(name, kind, root, wanted) if there else None, f"found in {clean(root)}"
+    there = all((root / path).exists() for path in recipe.present)
+    found, source = made(name, kind, root, wanted, given) if there else None, f"found in {clean(root)}"
     if found is None and recipe.by_hand:
         raise DataError(
             f"{name} is not in {clean(root, 600)}, and torchvision does not download it. Put there: {recipe.by_hand}.\n"
@@ -65,8 +66,8 @@ def read(settings: Settings, name: str) -> Generator[Event, None, Source]:
         )
     if found is None:
         require(name, recipe.download_needs)
-        yield from download(name, facts, root, list(wanted.values()), total=0 if given else facts.download_bytes)
-        found, source = made(name, kind, root, wanted), "downloaded"
+        yield from download(name, facts, root, list(wanted.values()), total=facts.download_bytes)
+        found, source = made(name, kind, root, wanted, given), "downloaded"
     if found is None:
         raise DataError(f"{name} was downloaded to {clean(root, 600)}, but torchvision does not find it there.")
     names, targets = _names(found["train"], facts), {split: _targets(made, facts) for split, made in found.items()}
@@ -120,28 +121,40 @@ def require(name: str, packages: Sequence[str]) -> None:
         )
 
 
-def made(name: str, kind: Any, root: Path, wanted: Mapping[str, Mapping[str, object]]) -> Splits | None:
+def made(
+    name: str, kind: Any, root: Path, wanted: Mapping[str, Arguments], given: Arguments | None = None
+) -> Splits | None:
     """torchvision's data sets of the files in `root`, one a split; None when they are not there, or not whole.
 
+    `wanted` are the usual arguments of each split, `given` those of the user, which win.
+
     Raises:
-        DataError: they are there, and cannot be read.
+        DataError: they are there, and cannot be read, or not with what is `given`.
     """
     stays = {"download": False} if "download" in inspect.signature(kind).parameters else {}
     try:
-        return {split: kind(root=str(root), **stays, **given) for split, given in wanted.items()}
-    except (RuntimeError, FileNotFoundError, NotADirectoryError):  # torchvision says so when it misses a file
+        return {split: kind(root=str(root), **stays, **{**usual, **(given or {})}) for split, usual in wanted.items()}
+    except (RuntimeError, FileNotFoundError, NotADirectoryError) as error:  # torchvision's words for a missing file
+        if given:
+            raise DataError(
+                f"{name}: its files in {clean(root, 600)} have nothing for {_shown(given)}, or are not whole."
+            ) from error
         return None
     except ImportError as error:
         require(name, (error.name or "",))
         raise
     except Exception as error:  # files that are cut short or altered, or an argument that is none of its
         text = clean(str(error).split("\n")[0], 200)
-        if isinstance(error, ValueError) and "argument" in text:
-            raise DataError(f"{name}: {text}") from error
+        if given and isinstance(error, TypeError | ValueError):
+            raise DataError(f"{name}: cannot be had with {_shown(given)}: {text}") from error
         raise DataError(
             f"{name}: its files in {clean(root, 600)} cannot be read ({type(error).__name__}: {text}). Remove "
             "them, and they are downloaded again."
         ) from error
+
+
+def _shown(given: Arguments) -> str:
+    return clean(" ".join(f"{name}={value}" for name, value in given.items()), 100)
 
 
 def _names(made: Any, facts: DatasetFacts) -> tuple[str, ...]:

@@ -11,16 +11,23 @@ from tui_trainer.training.examples import Data
 from tui_trainer.training.losses import LOSSES, cross_entropy
 from tui_trainer.training.tasks import Task
 
+MOST_CLASSES = 1000
+"""Classes that the table of what is taken for what is kept for: with 10,000 it would have 100 million cells."""
+
 
 class Confusion:
-    """Counts of [true][predicted], kept on the device."""
+    """Counts of [true][predicted], kept on the device; of very many classes only how often they are right."""
 
     def __init__(self, data: Data, device: torch.device) -> None:
-        classes = self._classes = len(data.classes)
-        self._counts = torch.zeros(classes * classes, dtype=torch.int64, device=device)
+        self._told = len(data.classes) <= MOST_CLASSES
+        self._classes = len(data.classes) if self._told else 2
+        self._counts = torch.zeros(self._classes**2, dtype=torch.int64, device=device)
 
     def add(self, outputs: Tensor, y: Tensor) -> None:
-        cells = y * self._classes + outputs.argmax(1)
+        said = outputs.argmax(1)
+        if not self._told:
+            said, y = said.eq(y).long(), torch.ones_like(y)
+        cells = y * self._classes + said
         self._counts.scatter_add_(0, cells, torch.ones_like(y))  # bincount waits for the device
 
     def figures(self) -> dict[str, Any]:
@@ -28,7 +35,7 @@ class Confusion:
         right = sum(counts[i][i] for i in range(self._classes))
         return {
             "accuracy": right / max(1, sum(map(sum, counts))),
-            "confusion": tuple(tuple(row) for row in counts),
+            "confusion": tuple(tuple(row) for row in counts) if self._told else (),
         }
 
 

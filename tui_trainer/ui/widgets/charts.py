@@ -90,8 +90,8 @@ def plot(
     marks = [low + i * (high - low) / (rows - 1) for i in range(rows)]
     values = [math.exp(mark) if log else mark for mark in marks]
     texts = [axis_number(value) for value in values]
-    if len(set(texts)) < len(texts) and 10 <= max(map(abs, values)) < 1000:
-        texts = [f"{value:.2f}" for value in values]  # 95.46 and 95.54 are both 95.5
+    if len(set(texts)) < len(texts) and 10 <= (largest := max(map(abs, values))) < 999_999:
+        texts = [f"{value:.{2 if largest < 1000 else 0}f}" for value in values]  # 95.46 and 95.54 are both 95.5
     plotext.yticks(marks, [f"{text:>6}" for text in texts])
     plotext.xticks(list(ticks), list(ticks.values()))
     return styled(plotext.build())
@@ -104,8 +104,11 @@ def logarithmic(curve: Curve) -> Curve:
 
 
 def axis_number(value: float) -> str:
-    """At most six characters for an axis: `0.54`, `12.3`, `6.7e-4`."""
+    """At most six characters for an axis: `0.54`, `12.3`, `6.7e-4`, `36.2k`, `120k`, `1.5M`; seven below zero."""
     size = abs(value)
+    for unit, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if 9999.5 <= size < 1e12 and size >= 0.9995 * unit:
+            return f"{value / unit:.3g}{letter}"
     if size and (size < 0.00095 or size >= 99_999):
         mantissa, exponent = f"{value:.1e}".split("e")
         return f"{mantissa}e{int(exponent)}"

@@ -7,9 +7,9 @@ from textual.content import Content
 from tui_trainer.run.events import Evaluated
 from tui_trainer.run.state import RunState
 from tui_trainer.text import clean
+from tui_trainer.ui.widgets.evaluation import Picture, Room, counts, scores_below
 from tui_trainer.ui.widgets.header import BLOCKS, bar
 from tui_trainer.ui.widgets.panel import MUTED
-from tui_trainer.ui.widgets.picture import Picture, Room, counts, scores_below
 
 
 def short_names(names: tuple[str, ...], width: int) -> list[str]:

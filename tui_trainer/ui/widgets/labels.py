@@ -7,9 +7,9 @@ from textual.content import Content
 from tui_trainer.run.events import Evaluated
 from tui_trainer.run.state import RunState
 from tui_trainer.text import clean, percent
+from tui_trainer.ui.widgets.evaluation import Picture, Room, counted, scores_below
 from tui_trainer.ui.widgets.header import bar
 from tui_trainer.ui.widgets.panel import MUTED
-from tui_trainer.ui.widgets.picture import Picture, Room, counted, scores_below
 
 _FIGURES = (("F1", 8), ("precision", 10), ("recall", 8), ("examples", 9))
 """The columns behind the bar and their cells; the last ones go first where there is no room."""

@@ -11,9 +11,9 @@ from tui_trainer.run.scores import figure, title
 from tui_trainer.run.state import RunState
 from tui_trainer.text import clean
 from tui_trainer.ui.widgets.charts import axis_number
+from tui_trainer.ui.widgets.evaluation import Picture, Room, counted, counts, scores_below
 from tui_trainer.ui.widgets.header import BLOCKS
 from tui_trainer.ui.widgets.panel import MUTED
-from tui_trainer.ui.widgets.picture import Picture, Room, counted, counts, scores_below
 
 AXIS = 7
 """Cells of the numbers at the left of a picture and its line."""

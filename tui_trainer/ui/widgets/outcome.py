@@ -9,8 +9,8 @@ from textual.content import Content
 from tui_trainer.run.events import Evaluated
 from tui_trainer.run.state import RunState
 from tui_trainer.ui.widgets import confusion, labels, numbers
+from tui_trainer.ui.widgets.evaluation import Picture, Room, score_rows
 from tui_trainer.ui.widgets.panel import MUTED, Panel, to_come
-from tui_trainer.ui.widgets.picture import Picture, Room, score_rows
 
 
 @dataclass(frozen=True, slots=True)
