@@ -134,11 +134,6 @@ class DataScreen(LookScreen):
         if self.class_list.only is not None and self.list_of_keys() is self.class_list:
             self._choose(self.class_list.cursor)
 
-    def action_page(self, pages: int) -> None:
-        self.action_move(pages * self.class_list.room) if self.class_list.only is not None else super().action_page(
-            pages
-        )
-
     def action_turn(self, pages: int) -> None:
         if not self.refuses("turn") and self.samples is not None:
             self.page = (self.page + pages) % max(1, self.samples.pages)

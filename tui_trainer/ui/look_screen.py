@@ -41,7 +41,7 @@ class LookScreen(Screen[None]):
     """What a process tells of the settings' data or model. It is ended when the screen is left."""
 
     HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (60, "-narrow"), (110, "-normal"), (160, "-wide")]
-    VERTICAL_BREAKPOINTS = [(0, "-flat"), (15, "-low"), (30, "-tall")]
+    VERTICAL_BREAKPOINTS = [(0, "-flat"), (15, "-low"), (22, "-middle"), (30, "-tall")]
     KIND: ClassVar[str]
     """What is looked at: data or model."""
 
@@ -181,7 +181,7 @@ class LookScreen(Screen[None]):
 
     def action_page(self, pages: int) -> None:
         if (rows_of := self.list_of_keys()) is not None:
-            rows_of.move(pages * rows_of.room)
+            self.action_move(pages * rows_of.room)
 
     def why_not(self, action: str) -> str | None:
         """Why a key does nothing just now, or None when it does something."""

@@ -232,6 +232,12 @@ class ModelScreen(LookScreen):
     def list_of_keys(self) -> ListSheet | None:
         return self.layer_list
 
+    def action_move(self, rows: int) -> None:
+        if self.has_class("-narrow") and self.has_class("-right"):
+            self.query_one("#right").scroll_relative(y=rows, animate=False)
+        else:
+            super().action_move(rows)
+
     def action_other(self) -> None:
         if not self.refuses("other"):
             self.toggle_class("-right")

@@ -73,7 +73,7 @@ class Facts(Sheet):
         if measured:
             rows[5] = ("", f"{rows[5][1]}, of {f.looked_at:,}", "")
         text, style = balance(f)
-        return [*rows, ("balance", text, style)] if text else rows
+        return [*rows[:3], ("balance", text, style), *rows[3:]] if text else rows
 
     def lines(self, width: int, height: int) -> list[Content]:
         self.border_title = Content("data")

@@ -50,16 +50,18 @@ def grid(width: int, height: int, shape: tuple[int, ...]) -> Grid:
     wanted = 6 if side <= SMALL else 2
     sizes = [float(n) for n in range(SMALL // side, 1, -1)]
     sizes += [n / side for n in range(min(side, MOST_PIXELS, 2 * max(width, height)), min(side, LEAST) - 1, -1)]
-    best, most = Grid(1, 1, *_pixels(columns, rows, sizes[-1])), 0
+    fits: list[tuple[bool, int, Grid]] = []
     for times in sizes:
         w, h = _pixels(columns, rows, times)
         across, down = (width + GAP) // (max(w, 8) + GAP), (height + 1) // (-(-h // 2) + 2)
         covered = across * down * w * h
         if times == 1:
             covered = covered * 5 // 4  # pixel for pixel they are sharpest
-        if across * down >= wanted and covered > most:
-            best, most = Grid(across, down, w, h), covered
-    return best
+        if covered:
+            fits.append((across * down >= wanted, covered, Grid(across, down, w, h)))
+    if not fits:
+        return Grid(1, 1, *_pixels(columns, rows, sizes[-1]))
+    return max(fits, key=lambda fit: fit[:2])[2]
 
 
 def _pixels(columns: int, rows: int, times: float) -> tuple[int, int]:
