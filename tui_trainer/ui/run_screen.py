@@ -153,6 +153,7 @@ class RunScreen(Screen[None]):
         self._views = list(self.query(View))
         self._line_views = [view for view in self._views if not isinstance(view, Panel)]
         self._panel_views = [view for view in self._views if isinstance(view, Panel)]
+        self._outcome = self.query_one(Outcome)
         self.choose(self._panel_views[0])
         self._begin()
 
@@ -324,7 +325,7 @@ class RunScreen(Screen[None]):
             if isinstance(view, Identity):
                 view.asked = ANSWERS[type(self._asked)][0] if self._asked and not self._stopping else ""
             view.show(self.state)
-        outcome = self.query_one(Outcome)
+        outcome = self._outcome
         status = (
             self.state.status,
             self.state.is_over,
@@ -385,7 +386,7 @@ class RunScreen(Screen[None]):
         if reason := self.why_not("outcome"):
             self.say(reason)
             return
-        panel = self.query_one(Outcome)
+        panel = self._outcome
         panel.change()
         self.query_one(KeyLine).refresh()
         if not panel.display:
@@ -431,8 +432,8 @@ class RunScreen(Screen[None]):
             return "A run is played again once it is over."
         if action == "leave" and not self.state.is_over and self.run_.trains_here:
             return "The run trains here: stop it first (s)."
-        if action == "outcome" and self.is_mounted and self.query_one(Outcome).display:
-            return self.query_one(Outcome).drawn.why or None
+        if action == "outcome" and self.is_mounted and self._outcome.display:
+            return self._outcome.drawn.why or None
         if action == "model" and not self.state.layers:
             return "The model is not built yet."
         return None
@@ -452,7 +453,7 @@ class RunScreen(Screen[None]):
         if binding.action == "pause" and self._will_pause:
             return "Carry on"
         if binding.action == "outcome" and self.is_mounted:
-            return self.query_one(Outcome).label
+            return self._outcome.label
         if binding.action == "log_axis" and self.is_mounted and self.query_one(LossChart).log_scale:
             return "Linear y"
         if binding.action == "zoom" and self.has_class("-zoomed"):
