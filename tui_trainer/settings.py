@@ -877,7 +877,9 @@ _LOOP = {n: f.default for n, f in FIELDS.items() if group_of(n) != "run" and n n
 _LOOP["val_interval"] = 1
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "tutorial": _LOOP | {"optimizer": "sgd", "lr": 1e-3, "valid_fraction": 0.0, "log_interval": 100},
+    "tutorial": _LOOP
+    | {"task": "auto", "loss": "cross_entropy", "loss_arg": ""}
+    | {"optimizer": "sgd", "lr": 1e-3, "valid_fraction": 0.0, "log_interval": 100},
     "quick": _LOOP
     | {"model": "cnn", "optimizer": "adamw", "lr": 4e-3, "epochs": 4, "batch_size": 128, "scheduler": "onecycle"},
 }
