@@ -18,9 +18,12 @@ from textual.pilot import Pilot
 from tests import replay
 from tests.ui import folders
 from tui_trainer.run.folder import RunFolder
+from tui_trainer.settings import Settings
 from tui_trainer.sources import resolve
 from tui_trainer.ui import run_screen
 from tui_trainer.ui.app import TrainerApp
+from tui_trainer.ui.data_screen import DataScreen
+from tui_trainer.ui.model_screen import ModelScreen
 from tui_trainer.ui.replay_screen import ReplayScreen
 from tui_trainer.ui.run_screen import RunScreen
 from tui_trainer.ui.widgets import header, run_details, run_table, tables
@@ -35,6 +38,8 @@ RUNS = {
     "finished": lambda: replay.events("finished"),
     "failed": lambda: replay.events("failed"),
     "resume": replay.carried_on,
+    "regression": lambda: replay.events("regression"),
+    "multilabel": lambda: replay.events("multilabel"),
     "asks": lambda: replay.asking("diverged", "The loss is not finite (nan) at epoch 4, batch 12 of 422."),
 }
 
@@ -84,6 +89,30 @@ async def draw(name: str, size: tuple[int, int], keys: list[str], theme: str | N
     print(f"screenshots/{name}.svg")
 
 
+LOOKS = {
+    "data": (DataScreen, Settings(dataset="fashion-mnist", augment="flip_crop")),
+    "model": (ModelScreen, Settings(dataset="fashion-mnist", model="cnn")),
+}
+"""What the form shows of data and model before a run, found out by a real process."""
+
+
+async def draw_look(name: str, size: tuple[int, int]) -> None:
+    """The data or the model of the settings, once all of it is found out."""
+    kind, settings = LOOKS[name.split("-")[0]]
+    app = TrainerApp(resolve([]))
+    async with app.run_test(size=size) as pilot:
+        screen = kind(settings)
+        await app.push_screen(screen)
+        await settle(pilot)
+        quiet = 0
+        while quiet < 15:  # nothing more comes, and nothing is being found out
+            await pilot.pause(0.2)
+            quiet = quiet + 1 if screen.has_some and not screen._what else 0
+        app.save_screenshot(f"{name}.svg", str(SCREENSHOTS))
+        app.exit()
+    print(f"screenshots/{name}.svg")
+
+
 async def main() -> None:
     os.environ["TZ"] = "UTC"
     time.tzset()
@@ -99,6 +128,9 @@ async def main() -> None:
     jobs |= {"training-confusion-80x24": ((80, 24), ["3"]), "training-help-120x40": ((120, 40), ["question_mark"])}
     themes = {"training-light-120x40": "cockpit-light", "training-colour-blind-120x40": "cockpit-colour-blind"}
     jobs |= {name: ((120, 40), []) for name in themes}
+    for name, size in ((f"{kind}-{label}", size) for kind in LOOKS for label, size in SIZES.items()):
+        if len(sys.argv) == 1 or any(wanted in name for wanted in sys.argv[1:]):
+            await draw_look(name, size)
     for name, (size, keys) in jobs.items():
         os.chdir(runs if name.startswith(("runs", "compare", "replay")) else here)
         if len(sys.argv) == 1 or any(wanted in name for wanted in sys.argv[1:]):

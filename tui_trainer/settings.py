@@ -174,7 +174,9 @@ def no_such_part(setting: str, value: object) -> str:
 
 def _words(value: object) -> object:
     """Several words as one text; a setting that may be given more than once comes as a list."""
-    return " ".join(value) if value and isinstance(value, list) and all(isinstance(w, str) for w in value) else value
+    return (
+        " ".join(value) if isinstance(value, list) and value and all(isinstance(w, str) and w for w in value) else value
+    )
 
 
 def _arguments(value: str) -> str:

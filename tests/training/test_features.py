@@ -33,7 +33,7 @@ from tui_trainer.settings import Settings
 from tui_trainer.training import models, optim
 from tui_trainer.training.course import Course
 from tui_trainer.training.devices import pick
-from tui_trainer.training.loop import epochs, fit, train
+from tui_trainer.training.loop import SANITY_BATCHES, epochs, fit, train
 from tui_trainer.training.losses import LOSSES
 from tui_trainer.training.optim import Schedule
 from tui_trainer.training.reading import load
@@ -619,7 +619,7 @@ def test_label_smoothing_is_that_of_torch(tiny: Settings) -> None:
 def broken(monkeypatch: pytest.MonkeyPatch, value: float, *, at: int, training: bool = True) -> None:
     """Make call number `at` of the loss, counted in training or in measuring only, give `value`."""
     monkeypatch.setattr(optim, "replays", lambda *_: False)  # a tape calls no Python: it would not count
-    calls = 0 if training else -1  # the first measurement tries out whether all parts fit
+    calls = 0 if training else -SANITY_BATCHES  # these are measured before the first step
 
     def make(smoothing: float) -> Callable[[Tensor, Tensor], Tensor]:
         def loss(outputs: Tensor, y: Tensor) -> Tensor:

@@ -184,7 +184,7 @@ BROKEN = {
     "import": ("imports.py:Net", "no_such_module_here"),
     "exit": ("exits.py:Net", "SystemExit"),
     "nothing to learn": ("empty.py:Net", "nothing to learn"),
-    "wrong width": ("wide.py:Net", "needs (40, 2)"),
+    "wrong width": ("wide.py:Net", "Net gives (32, 7) for 32 examples; classification needs (32, 2)"),
     "fails in forward": ("fails.py:Net", "mat1 and mat2"),
     "gives text": ("text.py:Net", "gives something of type str"),
 }
@@ -207,6 +207,12 @@ def test_broken_code_ends_with_a_sentence_and_its_exit_code(what: str, capsys: p
     place, says = BROKEN[what]
     rc, _, err = run_of(["--no-ui", *QUICK, "--dataset", "mine.py:points", "--model", place], capsys)
     assert (rc, says in err, "Traceback" in err) == (4, True, False), err
+
+
+def test_data_without_a_length_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("stream.py").write_text("def numbers():\n    return ((i, 0) for i in range(9))\n")
+    rc, _, err = run_of(["--no-ui", *QUICK, "--dataset", "stream.py:numbers"], capsys)
+    assert rc == 3 and "numbers gives generator, not a data set of items (x, y)" in err, err
 
 
 # --- from a script ---

@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tui_trainer.errors import DeviceError, DivergedError, ModelError, TrainerError
 from tui_trainer.run.commands import Inbox, Stop
 from tui_trainer.run.events import BatchTrained, CheckpointSaved, Evaluated, Event, RunEnded, RunStarted, Warned
-from tui_trainer.settings import Settings, is_place
+from tui_trainer.settings import Settings, is_place, short
 from tui_trainer.text import clean, fixed
 from tui_trainer.training import balance, checkpoint, devices, models, reading, snapshot
 from tui_trainer.training.augment import make_own
@@ -220,8 +220,8 @@ class Course:
         except Exception as error:
             text = clean(str(error).strip().split("\n")[0], 200)
             return (
-                f"loss {clean(self.settings.loss, 60)} takes no mixed targets, {tuple(mixed.shape)} of {mixed.dtype} "
-                f"({type(error).__name__}: {text}); set mixup and cutmix to 0"
+                f"loss {clean(short(self.settings.loss), 60)} takes no mixed targets, {tuple(mixed.shape)} of "
+                f"{mixed.dtype} ({type(error).__name__}: {text}); set mixup and cutmix to 0"
             )
         return ""
 
@@ -259,11 +259,11 @@ class Course:
             return DeviceError(f"{self.device} has failed at {self.place()}: {text}. {kept}")
         if "more than 1 value per channel" in str(error):
             return ModelError(
-                f"{clean(self.settings.model, 60)} takes statistics of each batch, and that at {self.place()} has too "
-                f"few values for it. {kept}\nChoose a --batch-size that leaves no single example over."
+                f"{clean(short(self.settings.model), 60)} takes statistics of each batch, and that at {self.place()} has "
+                f"too few values for it. {kept}\nChoose a --batch-size that leaves no single example over."
             )
         return ModelError(
-            f"{clean(self.settings.model, 60)} failed at {self.place()} on inputs of shape {tuple(X.shape)}: "
+            f"{clean(short(self.settings.model), 60)} failed at {self.place()} on inputs of shape {tuple(X.shape)}: "
             f"{type(error).__name__}: {text}. {kept}"
         )
 

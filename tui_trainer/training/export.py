@@ -21,6 +21,7 @@ from torch.export import Dim
 from tui_trainer.errors import FolderError, ModelError, TrainerError, UsageError
 from tui_trainer.run import disk
 from tui_trainer.run.folder import RunFolder
+from tui_trainer.settings import short
 from tui_trainer.text import clean, did_you_mean, number, percent, size
 from tui_trainer.training import devices
 from tui_trainer.training.checkpoint import why_not
@@ -248,7 +249,7 @@ def _as_sentence(trained: Trained, kind: Format) -> Iterator[None]:
     except Exception as error:
         text = clean(str(error).strip().split("\n")[0], 200)
         raise ModelError(
-            f"{clean(trained.settings.model, 60)} cannot be exported as {kind.title}: {type(error).__name__}: {text}. "
+            f"{clean(short(trained.settings.model), 60)} cannot be exported as {kind.title}: {type(error).__name__}: {text}. "
             "No file was kept.\nTry another --format."
         ) from error
 

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from tui_trainer.errors import ModelError
-from tui_trainer.settings import Settings
+from tui_trainer.settings import Settings, short
 from tui_trainer.text import clean
 
 _OPENED = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
@@ -71,7 +71,7 @@ class Freezing:
         layers = blocks(model)
         if len(layers) < 2:
             raise ModelError(
-                f"freeze_epochs: {clean(settings.model, 60)} has one layer, which must learn. Set it to 0."
+                f"freeze_epochs: {clean(short(settings.model), 60)} has one layer, which must learn. Set it to 0."
             )
         self._epochs, self._all = settings.freeze_epochs, settings.epochs
         head = {id(p) for p in layers[-1]}

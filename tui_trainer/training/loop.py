@@ -27,7 +27,7 @@ from tui_trainer.run.events import (
     Warned,
 )
 from tui_trainer.run.resume import Resume
-from tui_trainer.settings import Settings, is_of_script
+from tui_trainer.settings import Settings, is_of_script, short
 from tui_trainer.text import clean
 from tui_trainer.training import (
     batch_size,
@@ -437,36 +437,39 @@ def prepare(
     return course
 
 
+SANITY_BATCHES = 2
+"""Validation batches that are measured before the first step."""
+
+
 @torch.no_grad()  # a model may keep what it makes at its first call: not inference mode, which could not be trained
 def try_out(course: Course) -> None:
-    """Measure a few validation examples before the first step: what does not fit together is told at once.
+    """Measure two validation batches before the first step: what does not fit together is told at once.
 
     Raises:
-        ModelError: the model fails, or its outputs do not fit the targets.
+        ModelError: the model or the loss fails, or they do not fit each other.
     """
-    examples = course.splits.valid
+    size, examples = course.settings.batch_size, course.splits.valid
+    few = torch.arange(min(len(examples), SANITY_BATCHES * size))
     was_training = course.model.training
+    course.model.eval()
     with torch.random.fork_rng(devices=[]):
-        X, y = course.inputs_of(examples, torch.arange(min(len(examples), 2 * course.settings.batch_size, 64)))
-        course.model.eval()
-        try:
-            with course.step.autocast:
-                pred = course.model(X)
-        except Exception as error:
-            raise course.fault_of_step(error, X) from error
-        if reason := course.task.needs(pred, y, course.outputs):
-            raise ModelError(f"{clean(course.settings.model, 60)} {reason}. Nothing was trained.")
-        try:
-            loss = course.loss_function(pred, course.task.targets(y))
-        except Exception as error:
-            raise course.fault_of_step(error, X) from error
-        if not isinstance(loss, torch.Tensor) or loss.dim():
-            shape = tuple(loss.shape) if isinstance(loss, torch.Tensor) else type(loss).__name__
-            raise ModelError(
-                f"loss {clean(course.settings.loss, 60)} gives {shape}, not one number. Nothing was trained."
-            )
-        if reason := course.misfit_of_mixed(X, pred, y):
-            raise ModelError(f"{reason}. Nothing was trained.")
+        for indices in few.split(size):  # type: ignore[no-untyped-call]
+            X, y = course.inputs_of(examples, indices)
+            try:
+                with course.step.autocast:
+                    pred = course.model(X)
+                reason = course.task.needs(pred, y, course.outputs)
+                loss = None if reason else course.loss_function(pred, course.task.targets(y))
+            except Exception as error:
+                raise course.fault_of_step(error, X) from error
+            if reason:
+                raise ModelError(f"{clean(short(course.settings.model), 60)} {reason}. Nothing was trained.")
+            if not isinstance(loss, torch.Tensor) or loss.dim():
+                shape = tuple(loss.shape) if isinstance(loss, torch.Tensor) else type(loss).__name__
+                name = clean(short(course.settings.loss), 60)
+                raise ModelError(f"loss {name} gives {shape}, not one number. Nothing was trained.")
+            if reason := course.misfit_of_mixed(X, pred, y):
+                raise ModelError(f"{reason}. Nothing was trained.")
     course.model.train(was_training)
 
 

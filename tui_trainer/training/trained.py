@@ -20,7 +20,7 @@ from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.journal import read
 from tui_trainer.run.resume import own_settings
 from tui_trainer.run.state import RunState
-from tui_trainer.settings import Settings
+from tui_trainer.settings import Settings, short
 from tui_trainer.sources import resolve
 from tui_trainer.text import clean
 from tui_trainer.training import data, devices, models, reading, tasks
@@ -80,7 +80,7 @@ class Trained:
         except Exception as error:
             text = clean(str(error).strip().split("\n")[0], 200)
             raise ModelError(
-                f"{clean(self.settings.model, 60)} failed on inputs of shape {tuple(X.shape)}: "
+                f"{clean(short(self.settings.model), 60)} failed on inputs of shape {tuple(X.shape)}: "
                 f"{type(error).__name__}: {text}."
             ) from error
 
@@ -164,7 +164,7 @@ def load_trained(folder: RunFolder, checkpoint: str | None = None, device: str |
     own = model.state_dict()
     weights = reading.without_prefix(saved.get("ema_state_dict") or saved["model_state_dict"], own)
     if reason := reading.misfit(own, weights, clean(path)):
-        raise CheckpointError(f"{reason}\nThe run {run} was trained as {clean(settings.model, 60)}.")
+        raise CheckpointError(f"{reason}\nThe run {run} was trained as {clean(short(settings.model), 60)}.")
     model.load_state_dict(weights)
     place = devices.pick(device) if device else _place(settings)
     model = model.to(place).eval()
