@@ -114,7 +114,8 @@ async def draw_look(name: str, size: tuple[int, int]) -> None:
 
 
 async def main() -> None:
-    os.environ["TZ"] = "UTC"
+    os.environ |= {"TZ": "UTC", "COLORTERM": "truecolor"}
+    os.environ.pop("NO_COLOR", None)
     time.tzset()
     SCREENSHOTS.mkdir(exist_ok=True)
     here, runs = os.getcwd(), tempfile.mkdtemp()

@@ -259,8 +259,8 @@ class Course:
             return DeviceError(f"{self.device} has failed at {self.place()}: {text}. {kept}")
         if "more than 1 value per channel" in str(error):
             return ModelError(
-                f"{clean(short(self.settings.model), 60)} takes statistics of each batch, and that at {self.place()} has "
-                f"too few values for it. {kept}\nChoose a --batch-size that leaves no single example over."
+                f"{clean(short(self.settings.model), 60)} takes statistics of each batch, and that at {self.place()} "
+                f"has too few values for it. {kept}\nChoose a --batch-size that leaves no single example over."
             )
         return ModelError(
             f"{clean(short(self.settings.model), 60)} failed at {self.place()} on inputs of shape {tuple(X.shape)}: "

@@ -249,8 +249,8 @@ def _as_sentence(trained: Trained, kind: Format) -> Iterator[None]:
     except Exception as error:
         text = clean(str(error).strip().split("\n")[0], 200)
         raise ModelError(
-            f"{clean(short(trained.settings.model), 60)} cannot be exported as {kind.title}: {type(error).__name__}: {text}. "
-            "No file was kept.\nTry another --format."
+            f"{clean(short(trained.settings.model), 60)} cannot be exported as {kind.title}: {type(error).__name__}: "
+            f"{text}. No file was kept.\nTry another --format."
         ) from error
 
 
