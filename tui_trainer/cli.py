@@ -37,6 +37,7 @@ from tui_trainer.sources import Resolved, Source, preset, read_environment, read
 from tui_trainer.text import clean, clean_lines, did_you_mean
 
 if TYPE_CHECKING:
+    from tui_trainer.run.folder import RunFolder
     from tui_trainer.run.resume import Carried
 
 Mode = Literal["form", "start", "lines", "json"]
@@ -315,6 +316,19 @@ def _compare(
     return show(TrainerApp(resolve([]), compared=[run.folder for run in compared]))
 
 
+def _let_code_of_run_in(folder: "RunFolder", trusted: list[str] | None) -> None:
+    """Remember the code of a run that the user agrees to; else it must be known already.
+
+    Raises:
+        ModelError: it is other code than was agreed to.
+    """
+    from tui_trainer.run.resume import own_settings
+    from tui_trainer.run.state import RunState
+
+    if trusted:
+        own_code.admit_again(resolve([own_settings(folder, RunState())]).settings, trusted, changed=False)
+
+
 def _export(
     run: Annotated[str, Parameter(help=_RUN)] = "last",
     /,
@@ -325,6 +339,7 @@ def _export(
         str | None, _option("Whose weights: best, last, prev or epoch-N [default: best, else last].")
     ] = None,
     force: Annotated[bool, _option("Overwrite a file that is there.")] = False,
+    trust_plugin: _Trust = None,
     output_dir: _Where = None,
 ) -> int:
     """The trained model as a file for other programs, checked against the model; prints the file's path."""
@@ -332,6 +347,7 @@ def _export(
     from tui_trainer.run import folder
 
     found = folder.find(run, where(output_dir))
+    _let_code_of_run_in(found, trust_plugin)
     return exported.export(found, format, output=output, checkpoint=checkpoint, force=force)
 
 
@@ -347,6 +363,7 @@ def _predict(
     device: Annotated[
         str | None, _option("Where to compute [default: as the run, or the CPU where that is not here].")
     ] = None,
+    trust_plugin: _Trust = None,
     output_dir: _Where = None,
     json: Annotated[bool, _option("One JSON object a line on stdout.")] = False,
 ) -> int:
@@ -355,6 +372,7 @@ def _predict(
     from tui_trainer.run import folder
 
     found = folder.find(run, where(output_dir))
+    _let_code_of_run_in(found, trust_plugin)
     return predicted.predict(found, images, split=split, top=top, checkpoint=checkpoint, device=device, as_json=json)
 
 

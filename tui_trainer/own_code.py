@@ -22,6 +22,11 @@ def places(settings: Settings) -> dict[str, Found]:
     return {name: location.find(value) for name, value in named.items() if is_place(value) and not is_lent(value)}
 
 
+def digests(found: Mapping[str, Found]) -> dict[str, str]:
+    """The SHA-256 of each file or module, by its path or name."""
+    return {code.location.rpartition(":")[0]: code.sha256 for code in found.values()}
+
+
 def by_user(origin: str) -> bool:
     """True when a value was typed: on the command line, in the environment, or on the form."""
     return origin.startswith(("--", ENV_PREFIX)) or origin == FORM

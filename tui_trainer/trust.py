@@ -107,13 +107,18 @@ def refusal(unknown: Sequence[tuple[str, Found]]) -> str:
     return f"{questions}\nLook at the {them} run, type: {words}"
 
 
-def changed(before: dict[str, str], now: dict[str, str]) -> str | None:
-    """What to say when code is not what it was, by location and SHA-256; None when all of `now` is as it was."""
-    lines = [
+def changes(before: dict[str, str], now: dict[str, str]) -> list[str]:
+    """What is not as it was, by location and SHA-256, a sentence each."""
+    return [
         f"{clean(location)} has changed: it had SHA-256 {before[location]}, and has {sha} now."
         for location, sha in now.items()
         if before.get(location, sha) != sha
     ]
+
+
+def changed(before: dict[str, str], now: dict[str, str]) -> str | None:
+    """What to say when a run would go on with code that is not what it was; None when all of `now` is as it was."""
+    lines = changes(before, now)
     if not lines:
         return None
     return "\n".join([*lines, "The run would go on with other code. If that is meant, type: --allow-plugin-change"])

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from tests.training.plain_loop import only
-from tui_trainer import Outcome, cli, own_code, train
+from tui_trainer import Outcome, cli, own_code, train, trust
 from tui_trainer.errors import ModelError, SettingsError, TrainerError
 from tui_trainer.run.commands import HandOver, Inbox, Stop
 from tui_trainer.run.events import BatchTrained, Evaluated, RunEnded, RunStarted, Warned
@@ -159,6 +159,15 @@ def test_from_the_command_line_a_run_trains_is_carried_on_from_elsewhere_and_exp
     assert rc == 0, err
     program = torch.export.load(out.strip()).module()
     assert program(torch.rand(3, 2)).shape == (3, 2)
+    again = ["export", str(tmp_path / "runs" / "own"), "--format", "safetensors"]
+    trust.file().unlink()
+    rc, _, err = run_of(again, capsys)
+    assert rc == 4 and "run.toml names code that has not been run here before" in err
+    digits = own_code.places(Settings(model=f"{tmp_path / 'mine.py'}:Net"))["model"].sha256[:12]
+    assert run_of([*again, "--trust-plugin", digits], capsys)[0] == 0
+    (tmp_path / "mine.py").write_text(CODE.replace("nn.ReLU()", "nn.Tanh()"))
+    rc, _, err = run_of([*again, "--force"], capsys)
+    assert rc == 5 and "has changed" in err and "Bring back the code that the run has learned with." in err
 
 
 def test_what_a_settings_file_names_does_not_run_before_the_user_has_agreed(

@@ -426,7 +426,7 @@ def prepare(
                 text=f"the model is not compiled ({type(error).__name__}: {reason}); its layers run one by one"
             )
     course = Course(settings, splits, task, model, device, inbox, folder, forward)
-    course.code = {found.location.rpartition(":")[0]: found.sha256 for found in code.values()}
+    course.code = own_code.digests(code)
     try_out(course)
     if resume is None or saved is None:
         course.begin_epoch(1)

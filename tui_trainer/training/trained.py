@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tui_trainer import own_code, trust
 from tui_trainer.catalog import Shape
 from tui_trainer.errors import CheckpointError, DataError, DeviceError, ModelError, UsageError
 from tui_trainer.run.events import Evaluated, Preparing, RunStarted, Warned
@@ -158,6 +159,9 @@ def load_trained(folder: RunFolder, checkpoint: str | None = None, device: str |
         others = ", ".join(other for other in _there(folder) if other != name)
         hint = f"\nThe run has others, for --checkpoint: {others}." if others else ""
         raise CheckpointError(f"{error}{hint}") from error
+    if changes := trust.changes(saved.get("code") or {}, own_code.digests(own_code.places(settings))):
+        raise CheckpointError("\n".join([*changes, "Bring back the code that the run has learned with."]))
+    own_code.admit_again(settings, (), changed=False)
     if started is None:
         raise CheckpointError(f"The journal of {run} does not say what it has trained: it has no RunStarted.")
     model = _build(settings, started)
