@@ -6,6 +6,7 @@ import pytest
 from textual.widgets import Input, Select
 
 from tests.ui.conftest import Show, Shown
+from tui_trainer.own_code import FORM
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.settings import (
     FIELDS,
@@ -16,7 +17,7 @@ from tui_trainer.settings import (
 )
 from tui_trainer.sources import Source, read_toml, resolve
 from tui_trainer.ui.run_screen import RunScreen
-from tui_trainer.ui.settings_screen import Field, SettingsScreen
+from tui_trainer.ui.settings_screen import OTHER, Field, SettingsScreen
 
 _KEYS = {"-": "minus", ".": "full_stop"}
 
@@ -199,3 +200,37 @@ def test_as_text_and_flags_agree() -> None:
     words = flags(settings)
     assert words == ["--optimizer", "sgd", "--lr", "0.003", "--momentum", "0.9", "--epochs", "10", "--deterministic"]
     assert as_text(1e-5) == "1e-05" and as_text(0.1 + 0.2) == "0.30000000000000004"
+
+
+async def test_code_of_ones_own_is_chosen_by_typing_where_it_is(show_form: Show) -> None:
+    async with show_form() as shown:
+        field = form(shown)._fields["model"]
+        field.entry.value = OTHER
+        await shown.settle()
+        assert "Model: FILE.py:NAME" in shown.text
+        await shown.pilot.press(*"net.py:Net", "enter")
+        await shown.settle()
+        assert (field.text, field.problem) == ("net.py:Net", None)
+        assert "--model net.py:Net" in shown.text and form(shown).origins()["model"] == FORM
+        field.entry.value = OTHER
+        await shown.settle()
+        await shown.press("escape")
+        assert field.text == "net.py:Net"  # called off, it is what it was
+
+
+async def test_code_that_a_file_names_is_asked_for_before_the_run(
+    show_form: Show, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Settings] = []
+    monkeypatch.setattr("tui_trainer.ui.app.TrainerApp.start_run", lambda _, settings: started.append(settings))
+    Path("net.py").write_text("def Net(): ...\n")
+    async with show_form() as shown:
+        form(shown).fill({"model": "net.py:Net"}, "my.toml")
+        await shown.settle()
+        await shown.press("ctrl+r")
+        assert "my.toml names code that has not been run here before" in shown.text and not started
+        await shown.press("b")
+        assert not started
+        await shown.press("ctrl+r")
+        await shown.press("r")
+        assert [settings.model for settings in started] == [f"{Path('net.py').resolve()}:Net"]
