@@ -9,11 +9,11 @@ from torch import Tensor
 
 from tui_trainer.errors import DataError
 from tui_trainer.text import clean
+from tui_trainer.training import tasks
 from tui_trainer.training.columns import Column
 
 FEW = 20
 """So many different whole numbers are classes; more are numbers to be predicted."""
-CLASSES = ("classification", "binary")
 YES_OR_NO = {"false": 0.0, "true": 1.0, "no": 0.0, "yes": 1.0}
 """Texts that stand for 0 and 1 where labels are wanted."""
 
@@ -38,23 +38,24 @@ def target_of(columns: list[Column], task: str, shown: str) -> Target:
     Raises:
         DataError: they do not fit the task, or are all the same; `shown` names the file.
     """
+    wanted = "" if task == "auto" else tasks.named(task).kind
     names = tuple(column.name for column in columns)
     named = f"{shown}: {clean(', '.join(names), 100)}"
-    if task in CLASSES or (task == "auto" and len(columns) == 1 and _are_classes(columns[0])):
+    if wanted == "class" or (not wanted and len(columns) == 1 and _are_classes(columns[0])):
         if len(columns) > 1:
             raise DataError(f"{named} are {len(columns)} columns, and {task} predicts one. Name one as --target.")
         return _classes(columns[0], named)
     answers = [answer for column in columns if (answer := _answers(column)) is not None]
-    if task == "multilabel" or (task == "auto" and len(columns) > 1 and len(answers) == len(columns)):
+    if wanted == "labels" or (not wanted and len(columns) > 1 and len(answers) == len(columns)):
         if len(answers) < len(columns):
             raise DataError(f"{named} must hold 0 and 1 only, or yes and no, to be labels.")
         return Target("labels", names, _tensor(answers))
     for column in columns:
         if column.numbers is None:
-            wants = "several targets" if task == "auto" else task
+            wants = task if wanted else "several targets"
             raise DataError(f"{shown}: {clean(column.name, 60)} holds texts, and {wants} must be numbers.")
     y = _tensor([column.numbers for column in columns if column.numbers is not None])
-    if task == "distribution":
+    if wanted == "share":
         return Target("share", names, _shares(y, named))
     for name, flat in zip(names, (y == y[0]).all(0).tolist(), strict=True):
         if flat:

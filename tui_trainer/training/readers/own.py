@@ -17,7 +17,7 @@ from tui_trainer.errors import DataError, TrainerError
 from tui_trainer.run.events import Event, Preparing
 from tui_trainer.settings import Settings
 from tui_trainer.text import clean
-from tui_trainer.training import own, plugins
+from tui_trainer.training import own, plugins, tasks
 from tui_trainer.training.examples import Examples, Items, Source, Tensors
 
 SOME = 2_000
@@ -135,15 +135,8 @@ def as_input(item: Any) -> Tensor:
 
 def kind_of(targets: Tensor, task: str) -> str:
     """What targets are, as in `Source.kind`: by the task where one is named, else by their form."""
-    usual = {
-        "classification": "class",
-        "binary": "class",
-        "multilabel": "labels",
-        "regression": "number",
-        "distribution": "share",
-    }
-    if task in usual:
-        return usual[task]
+    if task != "auto":
+        return tasks.named(task).kind
     if targets.dim() == 1:
         return "number" if targets.is_floating_point() else "class"
     if bool(((targets == 0) | (targets == 1)).all()):
