@@ -11,7 +11,7 @@ from tui_trainer import data_outlook
 from tui_trainer.arguments import arguments
 from tui_trainer.catalog import MODELS, Shape, padded
 from tui_trainer.errors import SettingsError
-from tui_trainer.settings import Settings, is_place
+from tui_trainer.settings import Settings, short
 from tui_trainer.text import clean, size
 from tui_trainer.zoo import ZOO, ZooFacts
 
@@ -124,7 +124,7 @@ def describe_model(settings: Settings, shape: Shape | None, outputs: int | None)
     name = settings.model
     facts = MODELS.get(name) or ZOO.get(name)
     if facts is None:
-        return clean(name.rpartition(":")[2] if is_place(name) else name, 60), None
+        return clean(short(name), 60), None
     if shape is None or outputs is None:
         return name, None
     if isinstance(facts, ZooFacts):

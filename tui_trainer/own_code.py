@@ -43,7 +43,7 @@ def admit(settings: Settings, origins: Mapping[str, str], trusted: Iterable[str]
     found, words = places(settings), trust.check(trusted)
     unknown = [
         (place, code)
-        for place, code in to_ask(settings, origins)
+        for place, code in _unknown(found, origins)
         if not any(code.sha256.startswith(word) for word in words)
     ]
     if unknown:
@@ -55,8 +55,13 @@ def admit(settings: Settings, origins: Mapping[str, str], trusted: Iterable[str]
 
 def to_ask(settings: Settings, origins: Mapping[str, str]) -> list[tuple[str, Found]]:
     """The code that the user should agree to before it runs, with what names it."""
+    return _unknown(places(settings), origins)
+
+
+def _unknown(found: Mapping[str, Found], origins: Mapping[str, str]) -> list[tuple[str, Found]]:
+    """Of the code that was found what the user neither names nor knows, each file once, with what names it."""
     asked: dict[str, tuple[str, Found]] = {}
-    for name, code in places(settings).items():
+    for name, code in found.items():
         if not by_user(origins.get(name, "")) and not trust.is_trusted(code.sha256):
             asked.setdefault(code.sha256, (origins.get(name, "a settings file"), code))
     return list(asked.values())

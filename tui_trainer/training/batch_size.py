@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Callable
-from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +11,7 @@ from tui_trainer.training import devices
 from tui_trainer.training.batches import choose_path, free_memory
 from tui_trainer.training.examples import Data
 from tui_trainer.training.losses import LossFunction
-from tui_trainer.training.optim import SIXTEEN_BITS, make_optimizer
+from tui_trainer.training.optim import autocast, make_optimizer
 from tui_trainer.training.tasks import Task, make_loss
 
 LEAST_STEPS = 32
@@ -58,9 +57,7 @@ class Trial:
         self._settings, self._data, self._task = settings, data, task
         self._device = next(model.parameters()).device
         self._loss: LossFunction = make_loss(settings, task)
-        self._autocast = (
-            torch.autocast(self._device.type, SIXTEEN_BITS[settings.amp]) if settings.amp != "off" else nullcontext()
-        )
+        self._autocast = autocast(settings, self._device)
 
     def _loss_of(self, examples: int) -> Tensor:
         """The loss of so many examples; what they show does not matter."""
@@ -77,7 +74,7 @@ class Trial:
 
         Beside it stay as much memory as the data will take there, and a twentieth of all of it.
         """
-        held = [part for part in (self._data.train, self._data.valid, self._data.test) if part is not None]
+        held = self._data.parts
         path, optimizer, kept = choose_path(self._settings, held, self._device), None, []
         try:
             beside = devices.total(self._device) // 20 + (sum(part.nbytes for part in held) if path.resident else 0)

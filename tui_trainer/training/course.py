@@ -64,8 +64,7 @@ class Course:
         """What training makes small: the loss that is measured, or the same with weights for the classes."""
         self.mixing = Mixing(s, splits, self.outputs, device) if s.mixup or s.cutmix else None
         """Mixes the examples of each batch, when that is wanted."""
-        held = [images for images in (splits.train, splits.valid, splits.test) if images is not None]
-        self.data_path = choose_path(s, held, device)
+        self.data_path = choose_path(s, splits.parts, device)
         """How the data reaches the device, and why."""
         shuffle = None if s.overfit_batches else s.seed or 0
         self.train_order = Order(

@@ -184,6 +184,11 @@ class Data:
     loss; empty when they are not."""
     target_std: tuple[float, ...] = ()
 
+    @property
+    def parts(self) -> list[Examples]:
+        """The splits that there are: train, valid and perhaps test."""
+        return [part for part in (self.train, self.valid, self.test) if part is not None]
+
     def fingerprint(self) -> dict[str, int]:
         """What tells whether these are the examples that a run has learned from: their numbers, and a checksum."""
         crc = self.valid.checksum(self.train.checksum(0))

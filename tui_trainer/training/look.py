@@ -17,6 +17,7 @@ from tui_trainer.training import data, devices, looks, loop
 from tui_trainer.training.batches import free_memory
 from tui_trainer.training.course import Course
 from tui_trainer.training.examples import Batch, Data
+from tui_trainer.training.layers import ran
 
 LONG_ENOUGH = 3.0
 """Seconds that are measured, about."""
@@ -84,7 +85,7 @@ def facts(splits: Data, settings: Settings) -> DataFacts:
         std=0.0 if none else float(finite.std(unbiased=False)),
         looked_at=len(indices),
         normalised=looks.normalised(splits),
-        bytes=sum(part.nbytes for _, part in named if part is not None),
+        bytes=sum(part.nbytes for part in splits.parts),
         changes=looks.changes(settings),
         balanced=settings.sampler == "balanced",
         columns=looks.columns(inputs, splits) if table else (),
@@ -132,48 +133,24 @@ def anatomy(course: Course) -> ModelFacts:
     )
 
 
-@torch.no_grad()
 def layers(model: nn.Module, X: Tensor) -> tuple[Layer, ...]:
-    """The layers in the order in which they first run on the inputs X, with the parameters that are their own.
-
-    A module made of others counts as a layer when it has parameters beside theirs.
-    """
+    """The layers in the order in which they first end on the inputs X, with the parameters that are their own."""
     found: dict[nn.Module, Layer] = {}
     counted: set[nn.Parameter] = set()
     names = {module: name for name, module in model.named_modules()}
-
-    def note(module: nn.Module, _inputs: object, output: object) -> None:
+    for module, shape, kind in ran(model, X):
         if module in found:  # it is used more than once
-            return
+            continue
         own = set(module.parameters()) - counted  # what it computes with those of a part that does not run, it owns
-        counted.update(own)
+        counted |= own
         found[module] = Layer(
             name=names[module],
             type=type(module).__name__,
-            output=shape_of(output),
+            output=shape or kind,
             parameters=sum(p.numel() for p in own),
             trainable=sum(p.numel() for p in own if p.requires_grad),
         )
-
-    hooked = [m for m in names if not list(m.children()) or list(m.parameters(recurse=False))]
-    handles = [module.register_forward_hook(note) for module in hooked]
-    modes = {module: module.training for module in names}
-    try:
-        model.eval()
-        model(X)
-    finally:
-        for module, training in modes.items():
-            module.training = training  # frozen parts may be in another mode than the whole
-        for handle in handles:
-            handle.remove()
     return tuple(found.values())
-
-
-def shape_of(output: object) -> str:
-    """The shape of what a layer gives, without the batch; of several tensors that of the first."""
-    while isinstance(output, (tuple, list)) and output:
-        output = output[0]
-    return " x ".join(str(n) for n in output.shape[1:]) if isinstance(output, Tensor) else type(output).__name__
 
 
 def measured(course: Course) -> Iterator[Answer]:
@@ -284,7 +261,6 @@ def memory(course: Course, activations: int) -> Memory:
     """What training takes where the model computes, once a step was taken."""
     model = course.model
     state: list[Any] = [value for values in course.optimizer.state.values() for value in values.values()]
-    held = [part for part in (course.splits.train, course.splits.valid, course.splits.test) if part is not None]
     weights = [*model.parameters(), *model.buffers()]
     return Memory(
         batch_size=course.settings.batch_size,
@@ -292,7 +268,7 @@ def memory(course: Course, activations: int) -> Memory:
         gradients=sum(p.nbytes for p in model.parameters() if p.requires_grad),
         optimizer=sum(value.nbytes for value in state if isinstance(value, Tensor)),
         activations=activations,
-        data=sum(part.nbytes for part in held) if course.data_path.resident else 0,
+        data=sum(part.nbytes for part in course.splits.parts) if course.data_path.resident else 0,
         optimizer_name=course.settings.optimizer,
         free=free_memory(course.device),
         device=devices.describe(course.device),

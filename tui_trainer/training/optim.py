@@ -34,6 +34,11 @@ SIXTEEN_BITS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 """The types of mixed precision by the words of the setting `amp`."""
 
 
+def autocast(settings: Settings, device: torch.device) -> AbstractContextManager[object]:
+    """Sixteen bits where that is safe, when the settings want them."""
+    return nullcontext() if settings.amp == "off" else torch.autocast(device.type, SIXTEEN_BITS[settings.amp])
+
+
 def make_optimizer(model: nn.Module, settings: Settings, *, graph: bool = False) -> torch.optim.Optimizer:
     """The optimizer of torch.optim that the settings name, as one kernel for all weights where torch has one.
 
@@ -223,10 +228,8 @@ class Step:
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         self._norm: Tensor | None = None
         self._stale = True  # the gradients belong to a step already taken
-        self.autocast: AbstractContextManager[object] = nullcontext()
+        self.autocast = autocast(s, device)
         """Sixteen bits where that is safe, in training and in measuring."""
-        if s.amp != "off":
-            self.autocast = torch.autocast(device.type, SIXTEEN_BITS[s.amp])
         self.scaler = torch.amp.GradScaler(device.type) if s.amp == "fp16" else None
         # The profiler's hooks and a switch for differentiable optimizers cost as much as the update of a small model.
         self._update = type(optimizer).step if is_place(s.optimizer) else inspect.unwrap(type(optimizer).step)

@@ -5,7 +5,6 @@ All that using a model needs of data sets and models is here, so that exporting 
 
 import re
 from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +27,7 @@ from tui_trainer.training import data, devices, models, reading, tasks
 from tui_trainer.training.batches import Order, choose_path, make_batches, normal
 from tui_trainer.training.course import EVALUATION_BATCH
 from tui_trainer.training.examples import Batch, Data, Examples
-from tui_trainer.training.optim import SIXTEEN_BITS
+from tui_trainer.training.optim import autocast
 from tui_trainer.training.tasks import Task
 
 CHECKPOINTS = ("best", "last", "prev")
@@ -72,7 +71,7 @@ class Trained:
         if self.settings.channels_last:
             X = X.to(memory_format=torch.channels_last)
         try:
-            with self.autocast():
+            with autocast(self.settings, self.device):
                 return self.model(X)  # type: ignore[no-any-return]
         except torch.OutOfMemoryError as error:
             raise DeviceError(
@@ -84,12 +83,6 @@ class Trained:
                 f"{clean(short(self.settings.model), 60)} failed on inputs of shape {tuple(X.shape)}: "
                 f"{type(error).__name__}: {text}."
             ) from error
-
-    def autocast(self) -> AbstractContextManager[object]:
-        """Sixteen bits where the run has used them."""
-        if self.settings.amp == "off":
-            return nullcontext()
-        return torch.autocast(self.device.type, SIXTEEN_BITS[self.settings.amp])
 
     @property
     def probabilities(self) -> Callable[[Tensor], Tensor]:
