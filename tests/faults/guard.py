@@ -86,6 +86,18 @@ PROTECTIONS = {
         "        raise Stopped(command)\n",
         "tests/training/test_features.py -k handed",
     ),
+    "others cannot change the code": Protection(
+        "location.py", "if reason := why_unsafe(path):", "if reason := None:", "tests/cli/test_trust.py -k can_write"
+    ),
+    "code of a settings file is known": Protection(
+        "own_code.py", "    if unknown:\n", "    if False:\n", "tests/training/test_own_code.py -k settings_file"
+    ),
+    "changed code is refused": Protection(
+        "training/resuming.py",
+        "if not resume.allow_code_change:",
+        "if False:",
+        "tests/training/test_own_code.py -k changed_code",
+    ),
     "foreign folder": Protection(LOCK, "        self._refuse_foreign()\n", "", "tests/run/test_folder.py -k foreign"),
     "loss is looked at": Protection(
         STEP, "        if not math.isfinite(value):", "        if False:", "tests/faults/test_numbers.py -k poisoned"
@@ -197,7 +209,7 @@ def main(names: list[str]) -> int:
             began = time.monotonic()
             seen = noticed(protection, copy)
             print(
-                f"{'noticed' if seen else 'NOT NOTICED':<12} {name:<26} {time.monotonic() - began:5.1f} s", flush=True
+                f"{'noticed' if seen else 'NOT NOTICED':<12} {name:<34} {time.monotonic() - began:5.1f} s", flush=True
             )
             if not seen:
                 unnoticed.append(name)
