@@ -103,7 +103,16 @@ PROTECTIONS = {
         STEP, "        if not math.isfinite(value):", "        if False:", "tests/faults/test_numbers.py -k poisoned"
     ),
     "gradient is looked at": Protection(
-        STEP, "if not math.isfinite(gradient.sum().item()):", "if False:", "tests/faults/test_numbers.py -k poisoned"
+        STEP,
+        "sound = all(math.isfinite(gradient.sum().item()) for gradient in gradients)",
+        "sound = True",
+        "tests/faults/test_numbers.py -k poisoned",
+    ),
+    "gradient as a product is looked at": Protection(
+        STEP,
+        "all(product.is_finite() for product in products)",
+        "True",
+        "tests/training/test_tape.py -k product",
     ),
     "NaN is never better": Protection(
         COURSE,

@@ -4,19 +4,21 @@ import copy
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tests.training.plain_loop import NeuralNetwork, mini, prepared
+from tests.training.plain_loop import NeuralNetwork, mini, only, prepared
 from tests.training.test_features import losses, run, weights_in
 from tui_trainer.errors import DivergedError
+from tui_trainer.run.events import BatchTrained
 from tui_trainer.settings import Settings
 from tui_trainer.training import optim
 from tui_trainer.training.losses import LOSSES
-from tui_trainer.training.tape import Tape
+from tui_trainer.training.tape import Product, Tape
 
 X, y = (part[:320] for part in mini("train"))
 
@@ -163,6 +165,100 @@ def test_a_loss_that_is_not_finite_on_the_tape_changes_nothing(tiny: Settings) -
         course.step(X * math.nan, y, batch)
     assert all(torch.equal(p, old) for p, old in zip(course.model.parameters(), before, strict=True))
     assert all(p.grad is None for p in course.model.parameters()) and course.step.updates == 3
+
+
+# --- gradients that are left as products ---------------------------------------------------------------------------
+
+
+def product(left: Tensor, right: Tensor) -> Product:
+    return Product(nn.Parameter(torch.empty(len(left), right.shape[1])), left, right)
+
+
+def test_the_length_of_a_product_is_that_of_the_gradient_multiplied_out() -> None:
+    left, right = torch.randn(512, 64), torch.randn(64, 784)
+    assert product(left, right).norm() == pytest.approx(float((left @ right).norm()), rel=1e-5)
+    assert product(left * 0, right).norm() == 0.0
+    assert product(left * 1e20, right * 1e20).norm() == math.inf
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "finite"),
+    [(1.0, 1.0, True), (1e25, 1e-20, True), (1e25, 1e20, False), (math.nan, 1.0, False), (math.inf, 0.0, False)],
+)
+def test_a_product_with_a_number_that_is_not_finite_is_known(left: float, right: float, *, finite: bool) -> None:
+    ones = torch.ones(40, 8)
+    (spoiled := ones.clone())[7, 3] = left
+    assert product(spoiled, ones.T * right).is_finite() == finite
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"weight_decay": 0.1}, {"layer_decay": 0.5}, {"scheduler": "onecycle"}, {"freeze_epochs": 1}]
+)
+def test_plain_descent_by_products_is_that_by_gradients(
+    tiny: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: dict[str, object]
+) -> None:
+    settings = tiny.model_copy(update={"optimizer": "sgd", "lr": 0.1, "batch_size": 32} | more)
+    (multiplied := tmp_path / "multiplied").mkdir()
+    (added := tmp_path / "added").mkdir()
+    descended, descend = [], optim.Step._descend
+
+    def noted(step: optim.Step) -> None:
+        descended.append(len(step._products))
+        descend(step)
+
+    monkeypatch.setattr(optim.Step, "_descend", noted)
+    by_products = run(settings, added)
+    monkeypatch.setattr(optim, "descends", lambda _optimizer: False)
+    by_gradients = run(settings, multiplied)
+    assert descended == ([2] * 8 if more.get("freeze_epochs") else [2] * 16)
+    assert losses(by_products) == pytest.approx(losses(by_gradients), rel=1e-5)
+    norms = [[event.grad_norm for event in only(BatchTrained, events)] for events in (by_products, by_gradients)]
+    assert norms[0] == pytest.approx(norms[1], rel=1e-4)
+    pairs = zip(weights_in(added / "last.pt"), weights_in(multiplied / "last.pt"), strict=True)
+    assert all(torch.allclose(one, other, rtol=1e-5, atol=1e-6) for one, other in pairs)
+
+
+@pytest.mark.parametrize(
+    "used",
+    [
+        {"optimizer": "adam"},
+        {"optimizer": "sgd", "momentum": 0.9},
+        {"optimizer": "sgd", "clip_grad": 0.5},
+        {"optimizer": "sgd", "batch_size": 512},
+        {"optimizer": "sgd", "optimizer_arg": "maximize=true"},
+    ],
+)
+def test_gradients_are_multiplied_out_where_more_is_done_with_them(tiny: Settings, used: dict[str, object]) -> None:
+    course = prepared(tiny.model_copy(update=used))
+    course.begin_epoch(1)
+    for batch, (X, y) in list(course.train_batches())[:2]:
+        course.step(X, y, batch)
+    assert course.step.tape is not None and not course.step.tape.refused
+    assert not course.step.tape.products
+    assert all(parameter.grad is not None for parameter in course.model.parameters())
+
+
+def test_a_product_that_is_not_finite_changes_nothing(tiny: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    course = prepared(tiny.model_copy(update={"optimizer": "sgd", "valid_fraction": 0.0, "batch_size": 32}))
+    course.begin_epoch(1)
+    steps = [(batch, X, y) for batch, (X, y) in course.train_batches()]
+    for batch, X, y in steps[: optim.LOOK_AT_ALL - 1]:
+        course.step(X, y, batch)
+    tape = course.step.tape
+    assert tape is not None and len(tape.products) == 2
+    replay = tape._replay
+    assert replay is not None
+
+    def spoiled(X: Tensor, y: Tensor) -> tuple[Any, ...]:
+        loss, (left, right), *rest = replay(X, y)
+        return loss, (left * 1e30, right * 1e30), *rest
+
+    monkeypatch.setattr(tape, "_replay", spoiled)
+    before = [p.detach().clone() for p in course.model.parameters()]
+    batch, X, y = steps[optim.LOOK_AT_ALL - 1]
+    with pytest.raises(DivergedError, match="gradient"):
+        course.step(X, y, batch)
+    assert all(torch.equal(p, old) for p, old in zip(course.model.parameters(), before, strict=True))
 
 
 @pytest.mark.parametrize("used", [{"grad_accum_steps": 2}, {"amp": "bf16"}, {"compile": True}])

@@ -20,7 +20,7 @@ from tui_trainer.settings import Settings, is_place
 from tui_trainer.training import finetune, own, plugins
 from tui_trainer.training.graph import Graph
 from tui_trainer.training.losses import LossFunction
-from tui_trainer.training.tape import Calls, Tape
+from tui_trainer.training.tape import Calls, Product, Tape
 
 LEAST_SCALE = 2.0**-6
 """fp16's loss scale begins at 2^16 and is halved at each step that is left out: 22 in a row, or nearly so."""
@@ -227,6 +227,7 @@ class Step:
         self._batches = -(-examples // s.batch_size)
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         self._norm: Tensor | None = None
+        self._products: list[Product] = []
         self._stale = True  # the gradients belong to a step already taken
         self.autocast = autocast(s, device)
         """Sixteen bits where that is safe, in training and in measuring."""
@@ -247,7 +248,9 @@ class Step:
         """Replays forward and backward pass of such batches on a CPU."""
 
     def _blank_tape(self) -> Tape:
-        return Tape(lambda X, y: self._loss_function(self._model(X), y), self._model, self._constants)
+        factored = self._bad is None and not self._settings.clip_grad and descends(self._optimizer)
+        measure = lambda X, y: self._loss_function(self._model(X), y)  # noqa: E731
+        return Tape(measure, self._model, self._constants, factored=factored)
 
     def renew(self) -> None:
         """Other layers learn from here on than before: what was noted down or recorded of a step is of no more use."""
@@ -290,6 +293,7 @@ class Step:
         whole = len(X) == self._settings.batch_size  # the tape and the compiled model are made for these
         if whole and self.tape is not None and not self.tape.refused:
             loss = self._look_at(self.tape(X, y))
+            self._products = self.tape.products
             self._look_at_gradients()
             self._change()
             return loss
@@ -316,7 +320,25 @@ class Step:
             self.scaler.update()
         else:
             with torch.no_grad():
-                self._update(self._optimizer)
+                if self._products:
+                    self._descend()
+                else:
+                    self._update(self._optimizer)
+
+    def _descend(self) -> None:
+        """The step of an optimizer that `descends`, when some gradients are products."""
+        products = {id(product.weight): product for product in self._products}
+        for group in self._optimizer.param_groups:
+            lr, kept, others = group["lr"], 1 - group["lr"] * group["weight_decay"], []
+            for parameter in group["params"]:
+                if product := products.get(id(parameter)):
+                    parameter.addmm_(product.left, product.right, beta=kept, alpha=-lr)
+                elif parameter.grad is not None:
+                    others.append(parameter)
+            if kept != 1:
+                torch._foreach_mul_(others, kept)
+            if others:
+                torch._foreach_add_(others, [parameter.grad for parameter in others], alpha=-lr)
 
     def _look_at(self, loss: Tensor) -> float | Tensor:
         """The loss to report. One that is not finite ends the run here, or bars every later update on the device."""
@@ -343,15 +365,17 @@ class Step:
             torch._amp_foreach_non_finite_check_and_unscale_(gradients, self._bad, self._one)
             self._used.add_(1 - self._bad.long())
             return
-        few = [gradient for gradient in gradients if gradient.numel() <= FEW]
+        few, products = [gradient for gradient in gradients if gradient.numel() <= FEW], self._products
         if few and self._seen % LOOK_AT_ALL:
-            gradients = few
-        for gradient in gradients:  # a sum is the cheapest look at every number; one that overflows is as bad
-            if not math.isfinite(gradient.sum().item()):
-                self._drop_gradients()
-                raise DivergedError("The gradient is not finite (the loss is)")
+            gradients, products = few, []
+        # A sum is the cheapest look at every number; one that overflows is as bad.
+        sound = all(math.isfinite(gradient.sum().item()) for gradient in gradients)
+        if not (sound and all(product.is_finite() for product in products)):
+            self._drop_gradients()
+            raise DivergedError("The gradient is not finite (the loss is)")
 
     def _drop_gradients(self) -> None:
+        self._products = []
         for parameter in self._parameters:  # what zero_grad does, without its hook for the profiler
             parameter.grad = None
 
@@ -366,6 +390,7 @@ class Step:
     def resume(self, gradients: list[Tensor | None] | None) -> None:
         """Go on in an accumulation group with the gradients that it had, or anew without."""
         self._stale = gradients is None
+        self._products = []
         for parameter, gradient in zip(self._parameters, gradients or [None] * len(self._parameters), strict=True):
             parameter.grad = None if gradient is None else gradient.to(parameter.device).clone()
         if self._bad is not None:
@@ -395,7 +420,15 @@ class Step:
             return None
         if self._settings.clip_grad > 0:
             return None if self._norm is None else float(self._norm)
-        return float(nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None]))
+        whole = float(nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None]))
+        return math.hypot(whole, *(product.norm() for product in self._products))
+
+
+def descends(optimizer: torch.optim.Optimizer) -> bool:
+    """True when `optimizer` adds the gradient times a rate to the weights, and nothing else: SGD without more."""
+    plain = {"momentum": 0, "dampening": 0, "nesterov": False, "maximize": False, "differentiable": False}
+    options = optimizer.defaults
+    return type(optimizer) is torch.optim.SGD and all(options.get(name) == value for name, value in plain.items())
 
 
 def replays(settings: Settings, device: torch.device) -> bool:

@@ -6,17 +6,47 @@ numbers, and so the same bits. It holds only what is certain to repeat: operatio
 parameters and buffers, and on each other's results.
 """
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-Replay = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
+Result = Tensor | tuple[Tensor, Tensor]
+"""Numbers, or the two factors of a product that is not multiplied out."""
+Replay = Callable[[Tensor, Tensor], tuple[Result, ...]]
 """(X, y) -> the loss and the gradient of each parameter."""
 
 aten = torch.ops.aten
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """The gradient of a weight as the factors that it is the product of: of a small batch they are far fewer numbers.
+
+    A step down the gradient can add the product to the weight as it is made. Written out and read again it would go
+    through the memory three times.
+    """
+
+    weight: nn.Parameter
+    """[n, m]"""
+    left: Tensor
+    """[n, examples]"""
+    right: Tensor
+    """[examples, m]"""
+
+    def norm(self) -> float:
+        """Length of the gradient. Its square is the sum over two products of [examples, examples], each with each."""
+        square = ((self.left.T @ self.left).double() * (self.right @ self.right.T).double()).sum()
+        return math.sqrt(max(0.0, float(square))) if square.isfinite() else math.inf
+
+    def is_finite(self) -> bool:
+        """True when all numbers are. None is larger than the lengths of both factors multiplied (Cauchy-Schwarz)."""
+        most = torch.linalg.vector_norm(self.left) * torch.linalg.vector_norm(self.right)
+        return math.isfinite(most) or math.isfinite((self.left @ self.right).sum())
 
 
 class NotRepeatable(Exception):
@@ -46,38 +76,68 @@ class Tape:
     """
 
     def __init__(
-        self, measure: Callable[[Tensor, Tensor], Tensor], model: nn.Module, constants: Sequence[Tensor] = ()
+        self,
+        measure: Callable[[Tensor, Tensor], Tensor],
+        model: nn.Module,
+        constants: Sequence[Tensor] = (),
+        *,
+        factored: bool = False,
     ) -> None:
-        """`measure` gives the loss of (X, y), a scalar; it may use `constants` beside the model."""
-        self._measure = measure
+        """`measure` gives the loss of (X, y), a scalar; it may use `constants` beside the model.
+
+        With `factored` gradients that are products of smaller factors are left in `products`.
+        """
+        self._measure, self._factored = measure, factored
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         self._lasting = [*model.parameters(), *model.buffers(), *constants]
         self._replay: Replay | None = None
         self.refused = ""
         """Why the step cannot be replayed, once that is known."""
+        self.products: list[Product] = []
+        """The gradients of the last call that were not multiplied out; the `grad` of those weights is None."""
 
     def __call__(self, X: Tensor, y: Tensor) -> Tensor:
-        """The loss, detached; each parameter's `grad` is its gradient."""
+        """The loss, detached; each parameter's `grad` is its gradient, but for those in `products`."""
         if self._replay is None:
-            loss, *gradients = self._note_down(X, y)
+            results = self._note_down(X, y)
         else:
             with torch.no_grad():
-                loss, *gradients = self._replay(X, y)
-        for parameter, gradient in zip(self._parameters, gradients, strict=True):
-            parameter.grad = gradient
-        return loss
+                results = self._replay(X, y)
+        self.products = []
+        for parameter, gradient in zip(self._parameters, results[1:], strict=True):
+            if isinstance(gradient, Tensor):
+                parameter.grad = gradient
+            else:
+                parameter.grad = None
+                self.products.append(Product(parameter, *gradient))
+        assert isinstance(results[0], Tensor)
+        return results[0]
 
-    def _note_down(self, X: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+    def _note_down(self, X: Tensor, y: Tensor) -> tuple[Result, ...]:
         """A step as always, with an eye on what it consists of."""
         with Calls() as calls:
             loss = self._measure(X, y)
-            results = (loss, *torch.autograd.grad(loss, self._parameters))
+            whole = (loss, *torch.autograd.grad(loss, self._parameters))
+        results = tuple(factors(calls, result) or result for result in whole) if self._factored else whole
         try:
             with torch.no_grad():
                 self._replay = Writing(calls, (X, y), self._lasting).function(results)
         except NotRepeatable as reason:
             self.refused = str(reason)
-        return tuple(result.detach() for result in results)
+            results = whole  # as in all steps to come
+        return tuple(r.detach() if isinstance(r, Tensor) else (r[0].detach(), r[1].detach()) for r in results)
+
+
+def factors(calls: Calls, result: Tensor) -> tuple[Tensor, Tensor] | None:
+    """What `result` is the product of, when that is fewer numbers than it has itself."""
+    turned = False
+    for operation, args, _, made in reversed(calls.made):
+        if made is result and operation in (aten.detach.default, aten.t.default):
+            result, turned = args[0], turned ^ (operation is aten.t.default)
+        elif made is result and operation is aten.mm.default:
+            left, right = args
+            return (left, right) if not turned and left.numel() + right.numel() < result.numel() else None
+    return None
 
 
 class Writing:
@@ -137,15 +197,16 @@ class Writing:
             return f"[{items}]" if isinstance(value, list) else f"({items})"
         return repr(value) if value is None or isinstance(value, (bool, int)) else self._constant(value)
 
-    def function(self, results: tuple[Tensor, ...]) -> Replay:
+    def function(self, results: tuple[Result, ...]) -> Replay:
         """What gives `results` for another batch. Calls that nothing needs are left out, and memory is let go early."""
-        wanted = [self._names.get(id(result), "") for result in results]
-        needed, kept = set(wanted), []
+        returned: set[str] = set()
+        wanted = [self._text(result, returned) for result in results]
+        needed, kept = set(returned), []
         for names, text, read, changes in reversed(self._lines):
             if changes or needed & set(names):
                 needed |= read
                 kept.append((names, text, read))
-        source, seen = [f"    return {', '.join(wanted)},"], set(wanted)
+        source, seen = [f"    return {', '.join(wanted)},"], set(returned)
         for names, text, read in kept:
             last_used = {name for name in read | set(names) if name[0] == "v"} - seen
             seen |= last_used
