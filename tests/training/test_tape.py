@@ -238,6 +238,40 @@ def test_gradients_are_multiplied_out_where_more_is_done_with_them(tiny: Setting
     assert all(parameter.grad is not None for parameter in course.model.parameters())
 
 
+class Prompted(nn.Module):
+    """Learns what one of its layers is given: the gradient of that layer has a parameter for a factor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.prompt = nn.Parameter(torch.linspace(-1, 1, 2 * 784).reshape(2, 784))
+        self.embed, self.read = nn.Linear(784, 64), nn.Linear(64, 10)
+
+    def forward(self, X: Tensor) -> Tensor:
+        return self.read(self.embed(X.flatten(1)) + self.embed(self.prompt).sum(0))  # type: ignore[no-any-return]
+
+
+class OnlyPrompted(Prompted):
+    """Uses that layer for nothing else."""
+
+    def forward(self, X: Tensor) -> Tensor:
+        return self.read(torch.relu(self.embed(self.prompt)).sum(0) + X.flatten(1)[:, :64])  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("kind", [Prompted, OnlyPrompted])
+def test_a_factor_that_is_itself_learned_is_not_read_after_its_own_step(
+    tiny: Settings, monkeypatch: pytest.MonkeyPatch, kind: type[nn.Module]
+) -> None:
+    def built(*_: Any, **__: Any) -> nn.Module:
+        torch.manual_seed(0)
+        return kind()
+
+    monkeypatch.setattr("tui_trainer.training.models.build", built)
+    used = {"optimizer": "sgd", "lr": 0.1, "batch_size": 8}
+    by_products = losses(run(tiny, **used))
+    monkeypatch.setattr(optim, "descends", lambda _optimizer: False)
+    assert by_products == pytest.approx(losses(run(tiny, **used)), rel=1e-5)
+
+
 def test_a_product_that_is_not_finite_changes_nothing(tiny: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     course = prepared(tiny.model_copy(update={"optimizer": "sgd", "valid_fraction": 0.0, "batch_size": 32}))
     course.begin_epoch(1)

@@ -118,7 +118,7 @@ class Tape:
         with Calls() as calls:
             loss = self._measure(X, y)
             whole = (loss, *torch.autograd.grad(loss, self._parameters))
-        results = tuple(factors(calls, result) or result for result in whole) if self._factored else whole
+        results = tuple(self._factors(calls, result) or result for result in whole) if self._factored else whole
         try:
             with torch.no_grad():
                 self._replay = Writing(calls, (X, y), self._lasting).function(results)
@@ -127,17 +127,18 @@ class Tape:
             results = whole  # as in all steps to come
         return tuple(r.detach() if isinstance(r, Tensor) else (r[0].detach(), r[1].detach()) for r in results)
 
-
-def factors(calls: Calls, result: Tensor) -> tuple[Tensor, Tensor] | None:
-    """What `result` is the product of, when that is fewer numbers than it has itself."""
-    turned = False
-    for operation, args, _, made in reversed(calls.made):
-        if made is result and operation in (aten.detach.default, aten.t.default):
-            result, turned = args[0], turned ^ (operation is aten.t.default)
-        elif made is result and operation is aten.mm.default:
-            left, right = args
-            return (left, right) if not turned and left.numel() + right.numel() < result.numel() else None
-    return None
+    def _factors(self, calls: Calls, result: Tensor) -> tuple[Tensor, Tensor] | None:
+        """What `result` is the product of, when that is fewer numbers than it has itself, and no step changes them."""
+        turned = False
+        for operation, args, _, made in reversed(calls.made):
+            if made is result and operation in (aten.detach.default, aten.t.default):
+                result, turned = args[0], turned ^ (operation is aten.t.default)
+            elif made is result and operation is aten.mm.default and not turned:
+                left, right = args
+                changed = {tensor.untyped_storage().data_ptr() for tensor in self._lasting}
+                lasts = any(factor.untyped_storage().data_ptr() in changed for factor in (left, right))
+                return (left, right) if left.numel() + right.numel() < result.numel() and not lasts else None
+        return None
 
 
 class Writing:
