@@ -2,29 +2,17 @@
 
 import importlib.metadata
 import json
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
+import turns
 from peers.fashion import DEBIAN, unzipped
+from turns import Side, in_turn
 
 PEERS = Path(__file__).parent / "peers"
-PATIENCE = 1800
-"""Seconds after which a side is given up."""
-
-
-class SideFailed(Exception):
-    """A side did not get to its end; the message is what it said last."""
-
-
 QUIET = 0.1
 """Cores that others may keep busy. One busy core of two made an epoch 5 to 20 times as slow here, on either side."""
 
@@ -35,16 +23,16 @@ class Ours:
 
     words: tuple[str, ...] = ()
 
-    def run(self, epochs: int, seed: int, data: Path) -> dict[str, Any]:
-        """Seconds of each epoch, accuracy, loss, seconds of the whole process, and what it warned of."""
-        with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, "-m", "tui_trainer", "--no-ui", "--json", "--preset", "tutorial"]
-            command += ["--dataset", "fashion-mnist", "--seed", str(seed), "--epochs", str(epochs)]
-            command += ["--output-dir", folder, *self.words]
-            if data != DEBIAN:
-                command += ["--data-dir", str(unzipped(data))]
-            ran, output = _run(command, folder)
-        events = [json.loads(line) for line in output.splitlines()]
+    def side(self, epochs: int, seed: int, data: Path, folder: Path) -> Side:
+        words = ["--preset", "tutorial", "--dataset", "fashion-mnist", "--seed", str(seed), "--epochs", str(epochs)]
+        words += ["--output-dir", str(folder), *self.words]
+        if data != DEBIAN:
+            words += ["--data-dir", str(unzipped(data))]
+        return turns.ours(words, folder)
+
+    def outcome(self, lines: list[str]) -> dict[str, Any]:
+        """Seconds of each epoch, accuracy, loss, and what it warned of."""
+        events = [json.loads(line) for line in lines]
         measured = [event for event in events if event["event"] == "Evaluated"][-1]
         return {
             "version": importlib.metadata.version("torch"),
@@ -52,7 +40,7 @@ class Ours:
             "accuracy": round(measured["accuracy"], 4),
             "loss": round(measured["loss"], 4),
             "warned": [event["text"] for event in events if event["event"] == "Warned"],
-        } | ran
+        }
 
 
 @dataclass(frozen=True)
@@ -62,50 +50,14 @@ class Peer:
     script: str
     words: tuple[str, ...] = ()
 
-    def run(self, epochs: int, seed: int, data: Path) -> dict[str, Any]:
-        """Seconds of each epoch, accuracy, loss, and seconds of the whole process."""
-        command = [sys.executable, str(PEERS / f"{self.script}.py"), "--epochs", str(epochs), "--seed", str(seed)]
-        with tempfile.TemporaryDirectory() as folder:
-            ran, output = _run([*command, "--data", str(data), *self.words], folder)
-        return json.loads(output.splitlines()[-1]) | ran
+    def side(self, epochs: int, seed: int, data: Path, folder: Path) -> Side:
+        words = ["--epochs", str(epochs), "--seed", str(seed), "--data", str(data), *self.words]
+        return turns.peer([str(PEERS / f"{self.script}.py"), *words], folder)
 
-
-def _run(command: list[str], folder: str) -> tuple[dict[str, float], str]:
-    """What it took and the output of a program that is started in an empty folder, away from anybody's settings.
-
-    It took `process_seconds`, while all other processes together kept `others_cores` cores busy.
-    """
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("TUI_TRAINER_")}
-    kept.pop("PYTHONDONTWRITEBYTECODE", None)  # a start without bytecode takes three times as long
-    began, busy, own = time.perf_counter(), _busy(), _own()
-    try:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            env=kept | {"XDG_CONFIG_HOME": folder},
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-        )
-    except subprocess.TimeoutExpired:
-        raise SideFailed(f"not done after {PATIENCE} s") from None
-    seconds = time.perf_counter() - began
-    if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip()).splitlines() or [""]
-        raise SideFailed(f"ended with {done.returncode}: {said[-1]}")
-    others = max(0.0, (_busy() - busy) - (_own() - own)) / seconds
-    return {"process_seconds": round(seconds, 3), "others_cores": round(others, 2)}, done.stdout
-
-
-def _busy() -> float:
-    """CPU seconds that all processes of the machine have used."""
-    times = psutil.cpu_times()
-    return times.user + times.system + getattr(times, "steal", 0.0)
-
-
-def _own() -> float:
-    """CPU seconds that this process and the programs it has waited for have used."""
-    return sum(os.times()[:4])
+    def outcome(self, lines: list[str]) -> dict[str, Any]:
+        """Seconds of each epoch, accuracy and loss."""
+        said: dict[str, Any] = json.loads(lines[-1])
+        return said
 
 
 @dataclass(frozen=True)
@@ -122,7 +74,24 @@ class Comparison:
     """Their seconds divided by ours should be this or more; None when it is only information."""
     distribution: str = "torch"
     """What must be installed for it."""
-    epochs: int = 3
+    epochs: int = 6
+
+    def pair(self, seed: int, data: Path) -> dict[str, dict[str, Any]]:
+        """The outcome of both sides, which have trained in turn.
+
+        Raises:
+            SideFailed: one of them did not get to its end.
+        """
+        with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+            sides = (
+                self.ours.side(self.epochs, seed, data, Path(one)),
+                self.theirs.side(self.epochs, seed, data, Path(other)),
+            )
+            took = in_turn(*sides)
+        return {
+            "ours": self.ours.outcome(sides[0].lines) | took[0],
+            "theirs": self.theirs.outcome(sides[1].lines) | took[1],
+        }
 
     @property
     def full_name(self) -> str:
@@ -143,8 +112,9 @@ def steady(outcome: dict[str, Any]) -> float:
 
 
 def ratio(pair: dict[str, Any]) -> float:
-    """How many times as fast ours was."""
-    return steady(pair["theirs"]) / steady(pair["ours"])
+    """How many times as fast ours was: the median over the epochs that followed each other, without the first."""
+    epochs = list(zip(pair["theirs"]["epoch_seconds"], pair["ours"]["epoch_seconds"], strict=True))
+    return statistics.median(theirs / ours for theirs, ours in epochs[1:] or epochs)
 
 
 def disturbance(pair: dict[str, Any]) -> float:
@@ -161,7 +131,7 @@ def all_comparisons(quick: bool) -> list[Comparison]:
         name: str, title: str, least: float | None, distribution: str = "torch", script: str | None = None
     ) -> Comparison:
         peer = Peer(script or f"with_{name}", cpu)
-        return Comparison("epoch", name, title, peer, ours, least, distribution, 2 if quick else 3)
+        return Comparison("epoch", name, title, peer, ours, least, distribution, 2 if quick else 6)
 
     def network(name: str, title: str, batches: int, epochs: int) -> Comparison:
         words = ("--model", name, "--pad", "2", "--optimizer", "adam", *cpu)
@@ -173,7 +143,7 @@ def all_comparisons(quick: bool) -> list[Comparison]:
         words = ("--workers", str(workers), "--model", model, *cpu)
         theirs = (*words, *(["--whole-batches"] if whole else []), "--limit-batches", str(batches))
         us = ("--data-path", "loader", *words, "--limit-train-batches", str(batches))
-        return Comparison("loader", name, title, Peer("loader", theirs), Ours(us), 0.9, epochs=2 if quick else 3)
+        return Comparison("loader", name, title, Peer("loader", theirs), Ours(us), 0.9, epochs=2 if quick else 4)
 
     def graphics(name: str, title: str, theirs: Peer | Ours, words: tuple[str, ...], least: float) -> Comparison:
         return Comparison("gpu", name, title, theirs, Ours((*words, *gpu)), least, epochs=3 if quick else 6)
@@ -190,8 +160,8 @@ def all_comparisons(quick: bool) -> list[Comparison]:
         epoch("ignite", "Ignite", None, "pytorch-ignite"),
         epoch("fastai", "fastai", None, "fastai"),
         epoch("lightning", "Lightning", None, "lightning"),
-        network("cnn", "small convolutional net at 32 x 32", *((50, 2) if quick else (400, 3))),
-        network("resnet18", "ResNet-18 at 32 x 32", *((10, 2) if quick else (60, 2))),
+        network("cnn", "small convolutional net at 32 x 32", *((50, 2) if quick else (100, 6))),
+        network("resnet18", "ResNet-18 at 32 x 32", *((10, 2) if quick else (20, 6))),
         loading("whole-0", "whole batches, no workers, the tutorial's model", 0, "mlp", few),
         loading("whole-2", "whole batches, 2 workers, the tutorial's model", 2, "mlp", few),
         loading("items-2", "one image at a time, 2 workers, the tutorial's model", 2, "mlp", few, whole=False),

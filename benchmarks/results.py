@@ -42,10 +42,11 @@ COLUMNS = ["against", "version", "theirs, s", "ours, s", "ours is faster", "targ
 COLUMNS += ["whole process, s: theirs, ours", "epochs", "pairs", "disturbed", "machine"]
 HOW = """Written by `uv run --group bench benchmarks/run.py --write`; raw figures are in `results.json`.
 
-Both sides run in turn, each in a process of its own. A process trains a few epochs, and its figure is the median of
-them without the first, which includes warming up. Columns are medians over all pairs. "Ours is faster" is their seconds
-divided by ours, the median of the pairs with the lowest and the highest: above 1 ours is faster, 0.95 is 5 % slower.
-"Whole process" is from its start to its end, imports and loading included, for so many epochs; where two programs
+Both sides of a pair take turns from epoch to epoch, each in a process of its own that stands still while the other has
+its turn: a machine that is slower for a minute is so for both. "Ours is faster" is their seconds divided by ours, epoch
+by epoch without the first, which includes warming up; of that the median, and the median of all pairs with the lowest
+and the highest: above 1 ours is faster, 0.95 is 5 % slower. The other columns are medians over all pairs.
+"Whole process" is all turns of a process from its start to its end, imports and loading included; where two programs
 train the same epochs it is what somebody at a shell waits for. Accuracy is that on the test images after the last
 epoch: nobody wins by doing less. "Disturbed" counts the pairs beside which other processes kept more than a tenth
 of a core busy: they are in the figures, and where there are any, measure again on a machine with nothing else to do."""

@@ -18,9 +18,10 @@ from statistics import median
 from typing import Any
 
 import machine
-from comparisons import QUIET, Comparison, SideFailed, all_comparisons, disturbance, ratio, steady
+from comparisons import QUIET, Comparison, all_comparisons, disturbance, ratio, steady
 from peers.fashion import DEBIAN, unzipped
 from results import COMPARED, MEASURED, MODULES, RAW, TABLES, Results
+from turns import SideFailed
 
 
 def main() -> int:
@@ -98,9 +99,8 @@ def compare(
         unzipped(data)  # torchvision reads unzipped files; to make them is nobody's time
     for repeat in range(repeats):
         for comparison in list(pairs):
-            sides = {"ours": comparison.ours, "theirs": comparison.theirs}
             try:
-                pair = {side: program.run(comparison.epochs, repeat, data) for side, program in sides.items()}
+                pair = comparison.pair(repeat, data)
             except SideFailed as failure:
                 print(f"{comparison.full_name}: failed, {failure}", flush=True)
                 failed.append(comparison.full_name)

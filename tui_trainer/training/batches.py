@@ -18,7 +18,7 @@ from tui_trainer.settings import Settings
 from tui_trainer.text import clean, size
 from tui_trainer.training import augment, plugins
 from tui_trainer.training.augment import Augment, Recipes, generator_of, seed_of_batch, seeded
-from tui_trainer.training.examples import Batch, Data, Examples, Tensors
+from tui_trainer.training.examples import Batch, Data, Examples, Tensors, rows_of
 from tui_trainer.training.own import Change
 
 LOOK = 5.0
@@ -201,7 +201,7 @@ class Resident(Batches):
         together = batch * max(1, chunk // (batch * 4 * images[0].numel()))
         number = self.order.first
         for rows in self._rows(together):
-            inputs, y = images[rows], labels[rows]
+            inputs, y = rows_of(images, rows), rows_of(labels, rows)
             if self._augment is not None and isinstance(rows, Tensor):
                 inputs = self._augment(inputs, rows, self.order.epoch)
             if self._own is None:
