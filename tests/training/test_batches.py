@@ -158,7 +158,7 @@ def test_only_what_is_learnt_from_is_changed(tiny: Settings) -> None:
 
 
 def test_a_border_is_black_and_the_model_is_built_for_it(tiny: Settings) -> None:
-    settings = tiny.model_copy(update={"pad": 2})
+    settings = tiny.model_copy(update={"model_arg": "", "pad": 2})
     course = prepared(settings)
     X, _ = next(iter(course.valid_batches))
     assert X.shape[1:] == (1, 32, 32) and course.splits.shape == (1, 32, 32)

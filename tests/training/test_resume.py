@@ -40,6 +40,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "min_delta": 0.3,
         "lr": 3e-3,
         "epochs": 8,
+        "model_arg": "",
     },
     "cosine, warm-up, top 2": {"scheduler": "cosine", "warmup_epochs": 0.5, "save_top_k": 2, "optimizer": "rmsprop"},
     "loader": {"data_path": "loader", "augment": "flip", "optimizer": "adagrad"},

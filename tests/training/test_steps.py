@@ -363,5 +363,5 @@ def test_compiling_leaves_no_trace_in_model_and_random_numbers(tiny: Settings, m
 
 
 def test_a_residual_network_learns(tiny: Settings) -> None:
-    events = run(tiny, model="resnet18", limit_train_batches=4, epochs=1, batch_size=16, pad=2)
+    events = run(tiny, model="resnet18", model_arg="", limit_train_batches=4, epochs=1, batch_size=16, pad=2)
     assert losses(events)[-1] < losses(events)[0] + 1 and events[-1].reason == "finished"
