@@ -16,6 +16,13 @@ from tui_trainer.training.batches import Order
 from tui_trainer.training.course import Course
 from tui_trainer.training.loop import fit, prepare
 
+NARROW = {
+    "mlp": {"model": "mlp", "model_arg": "hidden=32,32"},
+    "cnn": {"model": "cnn", "model_arg": "channels=4,8 hidden=16"},
+    "resnet18": {"model": "resnet18", "model_arg": ""},
+}
+"""Settings of models that take next to no time, where there are such."""
+
 
 class NeuralNetwork(nn.Module):
     """The tutorial's model, as the tutorial writes it, as narrow as that of `tiny`."""

@@ -10,7 +10,17 @@ import torch
 from torch import Tensor, nn
 from torch.optim import lr_scheduler
 
-from tests.training.plain_loop import NeuralNetwork, Orders, measure, mini, only, plain_loop, prepared, steered
+from tests.training.plain_loop import (
+    NARROW,
+    NeuralNetwork,
+    Orders,
+    measure,
+    mini,
+    only,
+    plain_loop,
+    prepared,
+    steered,
+)
 from tui_trainer.errors import DeviceError, DivergedError, ModelError, TrainerError
 from tui_trainer.run import commands, disk
 from tui_trainer.run.commands import Command, Inbox
@@ -363,7 +373,7 @@ def test_an_epoch_ended_inside_a_group_still_takes_the_whole_groups_step(tiny: S
 
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
 def test_an_evaluation_on_request_changes_nothing_that_follows(tiny: Settings, model: str) -> None:
-    settings = tiny.model_copy(update={"model": model, "epochs": 3, "patience": 2, "min_delta": NEVER})
+    settings = tiny.model_copy(update={**NARROW[model], "epochs": 3, "patience": 2, "min_delta": NEVER})
     without = list(fit(settings, Inbox()))
     events = list(steered(settings, {3: [commands.Evaluate()], 10: [commands.Evaluate()]}))
     assert [e.step for e in validations(events)] == [3, 8, 10, 16, 24]
@@ -746,8 +756,8 @@ def test_a_run_whose_validation_was_never_finite_says_that_there_is_no_best(
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
 def test_the_same_seed_gives_the_same_losses_and_another_seed_others(tiny: Settings, model: str) -> None:
     torch.rand(7)  # what happened before the run does not matter
-    one, again = (run(tiny, model=model, limit_train_batches=4) for _ in range(2))
-    other = run(tiny, model=model, limit_train_batches=4, seed=1)
+    one, again = (run(tiny, **NARROW[model], limit_train_batches=4) for _ in range(2))
+    other = run(tiny, **NARROW[model], limit_train_batches=4, seed=1)
     assert losses(one) == losses(again)
     assert [e.confusion for e in only(Evaluated, one)] == [e.confusion for e in only(Evaluated, again)]
     assert losses(one)[0] != losses(other)[0] and losses(one)[-1] != losses(other)[-1]

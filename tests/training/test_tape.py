@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tests.training.plain_loop import NeuralNetwork, mini, prepared
+from tests.training.plain_loop import NARROW, NeuralNetwork, mini, prepared
 from tests.training.test_features import losses, run, weights_in
 from tui_trainer.errors import DivergedError
 from tui_trainer.settings import Settings
@@ -36,7 +36,7 @@ def test_a_run_from_the_tape_ends_with_the_same_bits(
     tiny: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, loss: str
 ) -> None:
     used = {
-        "model": model,
+        **NARROW[model],
         "loss": loss,
         "batch_size": 8,
         "limit_train_batches": 4,
