@@ -21,6 +21,12 @@ CALM = 50
 """Batches that are fetched well."""
 
 
+@pytest.fixture(autouse=True)
+def shortly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch waits half a second for each worker that does not end by itself, and not five."""
+    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.5)
+
+
 @pytest.fixture
 def fetching(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Makes the fetching of some examples go wrong."""
