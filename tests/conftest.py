@@ -25,8 +25,16 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def tiny() -> Settings:
-    """A run of two short epochs on real images."""
-    return Settings(dataset="fashion-mnist-mini", epochs=2, limit_train_batches=8, log_interval=1, seed=0, device="cpu")
+    """A run of two short epochs on real images, with a model so narrow that neither steps nor checkpoints take time."""
+    return Settings(
+        dataset="fashion-mnist-mini",
+        model_arg="hidden=32,32",
+        epochs=2,
+        limit_train_batches=8,
+        log_interval=1,
+        seed=0,
+        device="cpu",
+    )
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -237,6 +237,13 @@ def test_a_dumb_terminal_gets_plain_lines(ended: Started) -> None:
     assert rows(ended["dumb"].out.replace("\r\n", "\n")) == ["1/2", "2/2"]
 
 
+def test_a_run_that_ends_calls_a_terminal_and_nothing_else(ended: Started) -> None:
+    assert re.search(r"\x1b\]9;it: finished after 0:\d\d, best [^\a]*\a\a", ended["terminal"].out)
+    for name in ("plain", "json"):
+        assert not {"\x1b", "\a"} & set(ended[name].out + ended[name].err)
+    assert "\x1b]9;" not in ended["dumb"].out
+
+
 # --- nobody listens ---
 
 

@@ -1,7 +1,9 @@
 """Data that does not come: an epoch is never cut short in silence, and nothing waits for ever."""
 
+import gc
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,17 @@ from tui_trainer.training.loop import fit
 pytestmark = pytest.mark.xdist_group("workers")
 CALM = 50
 """Batches that are fetched well."""
+
+
+@pytest.fixture(autouse=True)
+def shortly(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """torch waits half a second for each worker that does not end by itself, and not five.
+
+    What an error still holds is let go of now, or another test would wait for those workers.
+    """
+    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.5)
+    yield
+    gc.collect()
 
 
 @pytest.fixture

@@ -156,7 +156,7 @@ def test_a_reader_only_ever_sees_whole_files(tmp_path: Path) -> None:
 @pytest.fixture
 def brief(tiny: Settings) -> Settings:
     return tiny.model_copy(
-        update={"limit_train_batches": 2, "batch_size": 8, "valid_fraction": 0.5, "save_interval": 0}
+        update={"limit_train_batches": 2, "batch_size": 8, "valid_fraction": 0.02, "save_interval": 0}
     )
 
 
@@ -219,7 +219,7 @@ def packed(step: int) -> bytes:
 
 def test_a_process_killed_while_it_saves_leaves_whole_files_that_are_no_older_than_told(tmp_path: Path) -> None:
     contents = [packed(step) for step in range(40)]
-    kills = many(100, 1000)
+    kills = many(50, 1000)
     told_of = 0
     for kill in range(kills):
         folder = tmp_path / str(kill)

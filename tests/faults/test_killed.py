@@ -26,13 +26,14 @@ def settings_of(kind: str, seed: int, folder: Path, name: str) -> dict[str, Any]
     return Settings(
         **{
             "dataset": "fashion-mnist-mini",
+            "model_arg": "hidden=128,128",
             "limit_train_batches": 30,
             "epochs": 4,
             "log_interval": 1,
             "device": "cpu",
             "threads": 1,
             "save_interval": 0.1,
-            **(KINDS.get(kind) or workers),
+            **{"valid_fraction": 0.02, **(KINDS.get(kind) or workers)},
             **({} if "random" in kind else {"limit_train_batches": 60, "epochs": 8}),
             "seed": seed,
             "output_dir": str(folder),

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.program import SHORT, in_terminal, run
 from tests.pty.terminal import Program, until
 from tests.pty.test_terminal import JOURNALS, MINI, recorded
 from tui_trainer.run.events import RunEnded, RunPaused
@@ -97,13 +96,3 @@ def held(folder: Path):  # type: ignore[no-untyped-def]
 
     folder.chmod(0o700)
     return RunFolder(folder).lock.hold()
-
-
-def test_plain_lines_call_a_terminal_and_nothing_else(tmp_path: Path) -> None:
-    ended = in_terminal(tmp_path / "terminal", *SHORT)
-    assert ended.code == 0
-    assert re.search(r"\x1b\]9;it: finished after 0:\d\d, best [^\a]*\a\a", ended.out)
-    for words in (SHORT, [*SHORT, "--json"]):
-        piped = run(tmp_path / f"pipe {len(words)}", *words)
-        assert piped.code == 0 and "\x1b" not in piped.out + piped.err and "\a" not in piped.out + piped.err
-    assert "\x1b]9;" not in in_terminal(tmp_path / "dumb", *SHORT, env={"TERM": "dumb"}).out

@@ -216,7 +216,7 @@ def test_a_fault_of_the_screen_ends_the_screen_and_not_the_run(tmp_path: Path) -
     script = tmp_path / "faulty.py"
     script.write_text(FAULTY)
     folders = [tmp_path / name for name in ("goes on to its end", "is stopped")]
-    with training(folders, "--max-steps", "4000", script=script) as programs:
+    with training(folders, "--max-steps", "2000", script=script) as programs:
         for program in programs:
             program.press("i", "Training goes on without the screen; Ctrl-C saves and ends.")
             assert program.put_the_terminal_back()

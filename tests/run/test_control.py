@@ -382,7 +382,7 @@ def test_a_line_that_is_no_command_is_answered_by_a_sentence(folder: Path, inbox
 @pytest.mark.usefixtures("served")
 def test_rubbish_is_listened_to_for_ten_lines_and_then_left(folder: Path, inbox: Inbox) -> None:
     frames = 0
-    wanted = many(2_000, 100_000)
+    wanted = many(500, 100_000)
     while frames < wanted:
         with greeted(folder) as raw:
             answers = 0

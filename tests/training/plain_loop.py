@@ -16,19 +16,35 @@ from tui_trainer.training.batches import Order
 from tui_trainer.training.course import Course
 from tui_trainer.training.loop import fit, prepare
 
+NARROW = {
+    "mlp": {"model": "mlp", "model_arg": "hidden=32,32"},
+    "cnn": {"model": "cnn", "model_arg": "channels=4,8 hidden=16"},
+    "resnet18": {"model": "resnet18", "model_arg": ""},
+}
+"""Settings of models that take next to no time, where there are such."""
+
 
 class NeuralNetwork(nn.Module):
-    """The tutorial's model, as the tutorial writes it."""
+    """The tutorial's model, as the tutorial writes it, as narrow as that of `tiny`."""
+
+    width = 32
 
     def __init__(self) -> None:
         super().__init__()
         self.flatten = nn.Flatten()
         self.linear_relu_stack = nn.Sequential(
-            nn.Linear(28 * 28, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 10)
-        )
+            nn.Linear(28 * 28, self.width), nn.ReLU(), nn.Linear(self.width, self.width), nn.ReLU(),
+            nn.Linear(self.width, 10),
+        )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
         return self.linear_relu_stack(self.flatten(x))
+
+
+class Tutorial(NeuralNetwork):
+    """The tutorial's model to the letter."""
+
+    width = 512
 
 
 class Convolutional(nn.Module):

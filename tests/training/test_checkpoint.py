@@ -34,6 +34,12 @@ def run(settings: Settings, folder: Path, **used: object) -> list[Event]:
     return list(fit(settings.model_copy(update=used), Inbox(), folder))
 
 
+@pytest.fixture
+def tiny(tiny: Settings) -> Settings:
+    """With the tutorial's model, whose checkpoints are of 8 MB."""
+    return tiny.model_copy(update={"model_arg": ""})
+
+
 @pytest.fixture(autouse=True)
 def a_gigabyte_free(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))

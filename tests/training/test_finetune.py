@@ -23,6 +23,7 @@ from tui_trainer.training.optim import Schedule, make_optimizer
 
 FREEZE: dict[str, Any] = {
     "model": "cnn",
+    "model_arg": "",
     "freeze_epochs": 1,
     "limit_train_batches": 3,
     "batch_size": 16,

@@ -129,7 +129,7 @@ def test_a_look_at_a_model_measures_it(
     model: str, layers: int, parameters: int, tiny: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(look, "MOST_BATCHES", 3)
-    answers = list(look.at_model(tiny.model_copy(update={"model": model})))
+    answers = list(look.at_model(tiny.model_copy(update={"model": model, "model_arg": ""})))
     (facts,) = (a.model for a in answers if a.model)
     (memory,) = (a.memory for a in answers if a.memory)
     (speed,) = (a.speed for a in answers if a.speed)
@@ -146,7 +146,7 @@ def test_activations_are_what_the_backward_pass_needs(tiny: Settings) -> None:
     course = _prepared(tiny.model_copy(update={"batch_size": 32}))
     kept = look.kept_for_backward(course, torch.rand(32, 1, 28, 28), torch.zeros(32, dtype=torch.int64))
     course.close()
-    inputs, hidden, outputs = 32 * 784 * 4, 32 * 512 * 4, 32 * 10 * 4
+    inputs, hidden, outputs = 32 * 784 * 4, 32 * 32 * 4, 32 * 10 * 4
     least = inputs + 2 * hidden + outputs
     assert least <= kept <= least + 1000
 

@@ -86,7 +86,7 @@ def test_looking_at_the_layers_changes_neither_the_model_nor_the_random_numbers(
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_run_tells_the_model_it_trains(tiny: Settings, name: str) -> None:
-    events = fit(tiny.model_copy(update={"model": name}), Inbox())
+    events = fit(tiny.model_copy(update={"model": name, "model_arg": ""}), Inbox())
     started = next(event for event in events if isinstance(event, RunStarted))
     assert started.parameters == MODELS[name].parameters((1, 28, 28), 10)
     assert sum(parameters for _, _, parameters in started.layers) == started.parameters

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tests.training.plain_loop import Convolutional, NeuralNetwork, only, plain_loop
+from tests.training.plain_loop import Convolutional, NeuralNetwork, Tutorial, only, plain_loop
 from tui_trainer.run.commands import Inbox
 from tui_trainer.run.events import BatchTrained, EpochEnded, Evaluated, RunEnded
 from tui_trainer.settings import PRESETS, Settings
@@ -91,13 +91,16 @@ def test_a_run_equals_a_plain_loop(tiny: Settings, tmp_path: Path, loss: str, op
 
 
 def test_a_run_of_the_cnn_equals_a_plain_loop_dropout_included(tiny: Settings, tmp_path: Path) -> None:
-    used = {"model": "cnn", "limit_train_batches": BATCHES, "valid_fraction": 0.0} | OPTIMIZERS["adamw"][0]
+    used = {"model": "cnn", "model_arg": "", "limit_train_batches": BATCHES, "valid_fraction": 0.0} | OPTIMIZERS[
+        "adamw"
+    ][0]
     assert_same(tiny.model_copy(update=used), "cross_entropy", "adamw", Convolutional, tmp_path)
 
 
 def test_the_tutorial_preset_is_the_tutorial_to_the_letter(tiny: Settings) -> None:
-    used = PRESETS["tutorial"] | {"epochs": 1, "log_interval": 1}
-    plain = plain_loop(nn.CrossEntropyLoss(), lambda p: torch.optim.SGD(p, lr=1e-3), epochs=1, batches=10**9)
+    used = PRESETS["tutorial"] | {"model_arg": Settings().model_arg, "epochs": 1, "log_interval": 1}
+    make_optimizer = lambda p: torch.optim.SGD(p, lr=1e-3)  # noqa: E731
+    plain = plain_loop(nn.CrossEntropyLoss(), make_optimizer, model=Tutorial, epochs=1, batches=10**9)
     events = list(fit(tiny.model_copy(update=used), Inbox()))
     assert [e.loss for e in only(BatchTrained, events)] == pytest.approx(plain.losses, rel=1e-5)
     (measured,) = only(Evaluated, events)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.training.plain_loop import Orders, only
+from tests.training.plain_loop import NARROW, Orders, only
 from tui_trainer.run import commands
 from tui_trainer.run.commands import Command
 from tui_trainer.run.events import (
@@ -28,8 +28,13 @@ from tui_trainer.training.checkpoint import Save, Writer, pack
 from tui_trainer.training.loop import fit
 
 KINDS: dict[str, dict[str, Any]] = {
-    "tutorial": {"optimizer": "sgd", "valid_fraction": 0.0},
-    "dropout and random changes": {"model": "cnn", "augment": "flip_crop", "limit_train_batches": 4, "batch_size": 16},
+    "tutorial": {"optimizer": "sgd", "valid_fraction": 0.0, "batch_size": 8},
+    "dropout and random changes": {
+        **NARROW["cnn"],
+        "augment": "flip_crop",
+        "limit_train_batches": 4,
+        "batch_size": 16,
+    },
     "batch normalisation": {"batch_size": 8},
     "accumulation and clipping": {"grad_accum_steps": 3, "clip_grad": 0.5, "optimizer": "sgd", "momentum": 0.9},
     "average and one cycle": {"ema": 0.9, "scheduler": "onecycle", "optimizer": "adamw"},
@@ -40,10 +45,11 @@ KINDS: dict[str, dict[str, Any]] = {
         "min_delta": 0.3,
         "lr": 3e-3,
         "epochs": 8,
+        "model_arg": "",
     },
     "cosine, warm-up, top 2": {"scheduler": "cosine", "warmup_epochs": 0.5, "save_top_k": 2, "optimizer": "rmsprop"},
     "loader": {"data_path": "loader", "augment": "flip", "optimizer": "adagrad"},
-    "fp16": {"amp": "fp16", "batch_size": 4, "limit_train_batches": 4, "valid_fraction": 0.9, "optimizer": "sgd"},
+    "fp16": {"amp": "fp16", "batch_size": 4, "limit_train_batches": 4, "optimizer": "sgd"},
     "bf16": {"amp": "bf16", "loss": "kl_div", "label_smoothing": 0.1},
 }
 

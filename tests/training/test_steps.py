@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.training.plain_loop import only, prepared
+from tests.training.plain_loop import NARROW, only, prepared
 from tests.training.test_features import assert_close, broken, losses, run, validations, weights_in
 from tui_trainer.run.events import BatchTrained, Evaluated, Event, Warned
 from tui_trainer.settings import Settings
@@ -193,7 +193,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("recorded")
 @pytest.mark.parametrize("used", [{"optimizer": "sgd", "lr": 0.05, "momentum": 0.9}, {"optimizer": "adam"}])
-@pytest.mark.parametrize("more", [{}, {"clip_grad": 0.3}, {"scheduler": "onecycle"}, {"model": "cnn"}, {"ema": 0.9}])
+@pytest.mark.parametrize("more", [{}, {"clip_grad": 0.3}, {"scheduler": "onecycle"}, NARROW["cnn"], {"ema": 0.9}])
 def test_replayed_steps_are_the_steps_that_were_recorded(
     tiny: Settings,
     used: dict[str, object],
@@ -324,7 +324,7 @@ def test_the_average_of_the_weights_is_what_is_measured_and_kept(tiny: Settings,
 
 
 def test_channels_last_in_memory_gives_the_same_losses(tiny: Settings) -> None:
-    used = {"model": "cnn", "limit_train_batches": 4}
+    used: dict[str, object] = {**NARROW["cnn"], "limit_train_batches": 4}
     assert losses(run(tiny, **used, channels_last=True)) == pytest.approx(losses(run(tiny, **used)), rel=1e-4)
     course = prepared(tiny.model_copy(update=used | {"channels_last": True}))
     assert course.model[3].weight.is_contiguous(memory_format=torch.channels_last)
@@ -334,7 +334,7 @@ def test_a_compiled_model_gives_the_same_losses_and_weights_under_their_own_name
     tiny: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
-    used = {"model": "cnn", "limit_train_batches": 3}
+    used: dict[str, object] = {**NARROW["cnn"], "limit_train_batches": 3}
     events = run(tiny, tmp_path, **used, compile=True)
     assert losses(events) == pytest.approx(losses(run(tiny, **used)), rel=1e-5)
     assert not only(Warned, events)
@@ -358,10 +358,10 @@ def test_a_model_that_cannot_be_compiled_runs_plainly_and_that_is_said(
 
 def test_compiling_leaves_no_trace_in_model_and_random_numbers(tiny: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", lambda model: model)
-    used = {"model": "cnn", "limit_train_batches": 3}
+    used: dict[str, object] = {**NARROW["cnn"], "limit_train_batches": 3}
     assert losses(run(tiny, **used, compile=True)) == losses(run(tiny, **used))
 
 
 def test_a_residual_network_learns(tiny: Settings) -> None:
-    events = run(tiny, model="resnet18", limit_train_batches=4, epochs=1, batch_size=16, pad=2)
+    events = run(tiny, model="resnet18", model_arg="", limit_train_batches=4, epochs=1, batch_size=16, pad=2)
     assert losses(events)[-1] < losses(events)[0] + 1 and events[-1].reason == "finished"

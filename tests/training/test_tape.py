@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tests.training.plain_loop import NeuralNetwork, mini, only, prepared
+from tests.training.plain_loop import NARROW, NeuralNetwork, mini, only, prepared
 from tests.training.test_features import losses, run, weights_in
 from tui_trainer.errors import DivergedError
 from tui_trainer.run.events import BatchTrained
@@ -38,10 +38,12 @@ def test_a_run_from_the_tape_ends_with_the_same_bits(
     tiny: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, loss: str
 ) -> None:
     used = {
-        "model": model,
+        **NARROW[model],
         "loss": loss,
         "batch_size": 8,
-        "limit_train_batches": 4,
+        "limit_train_batches": 0,
+        "overfit_batches": 4,  # what is measured are the same 32 images
+        "valid_fraction": 0.0,
         "label_smoothing": 0.1,
         "epochs": 1,
     }
@@ -197,7 +199,7 @@ def test_a_product_with_a_number_that_is_not_finite_is_known(left: float, right:
 def test_plain_descent_by_products_is_that_by_gradients(
     tiny: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: dict[str, object]
 ) -> None:
-    settings = tiny.model_copy(update={"optimizer": "sgd", "lr": 0.1, "batch_size": 32} | more)
+    settings = tiny.model_copy(update={"optimizer": "sgd", "lr": 0.1, "batch_size": 8} | more)
     (multiplied := tmp_path / "multiplied").mkdir()
     (added := tmp_path / "added").mkdir()
     descended, descend = [], optim.Step._descend
@@ -229,7 +231,7 @@ def test_plain_descent_by_products_is_that_by_gradients(
     ],
 )
 def test_gradients_are_multiplied_out_where_more_is_done_with_them(tiny: Settings, used: dict[str, object]) -> None:
-    course = prepared(tiny.model_copy(update=used))
+    course = prepared(tiny.model_copy(update={"batch_size": 8} | used))
     course.begin_epoch(1)
     for batch, (X, y) in list(course.train_batches())[:2]:
         course.step(X, y, batch)
@@ -273,7 +275,7 @@ def test_a_factor_that_is_itself_learned_is_not_read_after_its_own_step(
 
 
 def test_a_product_that_is_not_finite_changes_nothing(tiny: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    course = prepared(tiny.model_copy(update={"optimizer": "sgd", "valid_fraction": 0.0, "batch_size": 32}))
+    course = prepared(tiny.model_copy(update={"optimizer": "sgd", "valid_fraction": 0.0, "batch_size": 8}))
     course.begin_epoch(1)
     steps = [(batch, X, y) for batch, (X, y) in course.train_batches()]
     for batch, X, y in steps[: optim.LOOK_AT_ALL - 1]:

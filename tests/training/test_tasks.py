@@ -139,7 +139,7 @@ def plain_run(case: Case, path: Path, loss_fn: Loss, seed: int = 0) -> tuple[lis
     if case.standardised:
         y = (y - y[~held_out].mean(0)) / y[~held_out].std(0, correction=0)
     torch.manual_seed(seed)
-    layers = (nn.Linear(16, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, y.shape[1]))
+    layers = (nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, y.shape[1]))
     network = nn.Sequential(*layers)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     train_X, train_y = X[~held_out], y[~held_out]

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from textual import _wait, constants
 from textual.pilot import Pilot
 
 from tests.replay import ReplayedRun
@@ -17,6 +18,10 @@ from tui_trainer.ui.app import TrainerApp
 from tui_trainer.ui.run_screen import RunScreen
 from tui_trainer.ui.widgets import header, run_details, run_table, tables
 
+_wait.SLEEP_GRANULARITY, _wait.SLEEP_IDLE = 1 / 200, 1 / 400
+"""A pilot waits until the program is idle. It looks for 5 ms at a time instead of 20: it does so after every key."""
+constants.TEXTUAL_ANIMATIONS = "none"
+"""What scrolls is there at once. On the way it would be drawn, and a pilot waits for it."""
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 SIZES = {"80x24": (80, 24), "120x40": (120, 40), "200x60": (200, 60)}
 

@@ -36,14 +36,10 @@ async def type_into(shown: Shown, name: str, text: str) -> None:
     await shown.press(*(_KEYS.get(letter, letter) for letter in text))
 
 
-async def test_every_setting_has_a_field(show_form: Show) -> None:
+async def test_every_setting_has_a_field_and_untouched_they_mean_the_defaults_and_name_nothing(show_form: Show) -> None:
     async with show_form() as shown:
         fields = {field.setting for field in shown.app.screen.query(Field)}
         assert fields == set(FIELDS)
-
-
-async def test_untouched_it_means_the_defaults_and_names_nothing(show_form: Show) -> None:
-    async with show_form() as shown:
         settings = form(shown).settings()
         assert settings == Settings()
         assert "dataset" not in settings.model_fields_set
@@ -55,12 +51,23 @@ async def test_a_data_set_that_was_named_stays_named(show_form: Show) -> None:
         assert "dataset" in form(shown).settings().model_fields_set
 
 
-async def test_ten_settings_are_open_and_f2_opens_the_rest(show_form: Show) -> None:
+async def test_ten_settings_are_open_and_f2_opens_the_rest_and_each_is_reached_by_keyboard(show_form: Show) -> None:
     async with show_form() as shown:
         visible = [f for f in shown.app.screen.query(Field) if not f.has_class("-hidden")]
         assert len(visible) == 10
         await shown.press("f2")
         assert not any(f.has_class("-hidden") for f in shown.app.screen.query(Field))
+        reached, lit = set(), set()
+        for _ in range(2 * len(FIELDS)):  # the presets and buttons are reached as well
+            if reached == set(FIELDS):
+                break
+            field = next((a for a in shown.app.focused.ancestors if isinstance(a, Field)), None)
+            if field is not None:
+                reached.add(field.setting)
+                assert [group.id for group in shown.app.screen.query(".group.-here")] == [field.parent.id]
+                lit.add(field.parent.id)
+            await shown.pilot.press("tab")
+        assert reached == set(FIELDS) and len(lit) > 1
 
 
 async def test_what_the_run_will_be_follows_what_is_typed(show_form: Show) -> None:
@@ -119,10 +126,12 @@ async def test_a_preset_fills_the_form(name: str, show_form: Show) -> None:
         assert form(shown).settings().model_dump() == wanted.model_dump()
 
 
-async def test_settings_are_saved_and_opened(show_form: Show, tmp_path: Path) -> None:
+async def test_settings_are_copied_as_a_command_line_and_saved_and_opened(show_form: Show, tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     async with show_form() as shown:
         await type_into(shown, "epochs", "7")
+        await shown.press("f3")
+        assert shown.app.clipboard == "tui-trainer --no-ui --epochs 7"
         await shown.press("ctrl+s")
         shown.app.screen.query_one(Input).value = str(path)
         await shown.press("enter")
@@ -145,27 +154,6 @@ async def test_a_file_that_cannot_be_opened_says_why(show_form: Show, tmp_path: 
             assert words in shown.notes[-1]
 
 
-async def test_the_command_line_is_copied(show_form: Show) -> None:
-    async with show_form() as shown:
-        await type_into(shown, "epochs", "7")
-        await shown.press("f3")
-        assert shown.app.clipboard == "tui-trainer --no-ui --epochs 7"
-
-
-async def test_enter_goes_to_the_next_field_and_every_field_is_reached_by_keyboard(show_form: Show) -> None:
-    async with show_form() as shown:
-        await shown.press("f2")
-        reached = set()
-        for _ in range(2 * len(FIELDS)):  # the presets and buttons are reached as well
-            if reached == set(FIELDS):
-                break
-            field = next((a for a in shown.app.focused.ancestors if isinstance(a, Field)), None)
-            if field is not None:
-                reached.add(field.setting)
-            await shown.pilot.press("tab")
-        assert reached == set(FIELDS)
-
-
 async def test_the_help_of_the_focused_field_is_beside_it(show_form: Show) -> None:
     async with show_form() as shown:
         for name in ("optimizer", "lr", "patience"):
@@ -184,15 +172,18 @@ async def test_run_starts_the_run_of_the_form(show_form: Show, monkeypatch: pyte
         assert not isinstance(shown.app.screen, RunScreen)
 
 
-@pytest.mark.parametrize(
-    ("name", "text"), [("epochs", "x" * 300), ("lr", "[red]1"), ("name", "../x"), ("seed", "1e400")]
-)
-async def test_odd_input_is_shown_harmless(name: str, text: str, show_form: Show) -> None:
+async def test_odd_input_is_shown_harmless(show_form: Show) -> None:
     async with show_form() as shown:
         await shown.press("f2")
-        form(shown)._fields[name].set_text(text)
-        await shown.settle()
-        assert form(shown)._fields[name].problem is not None
+        for name, text in (("epochs", "x" * 300), ("lr", "[red]1"), ("name", "../x"), ("seed", "1e400")):
+            field = form(shown)._fields[name]
+            before = field.text
+            field.set_text(text)
+            await shown.settle()
+            assert field.problem is not None, name
+            field.set_text(before)
+            await shown.settle()
+            assert field.problem is None, name
 
 
 def test_as_text_and_flags_agree() -> None:

@@ -393,7 +393,7 @@ async def test_while_it_is_read_it_says_how_much_and_keys_are_dim(show_replay: S
 
 async def test_a_long_journal_is_read_in_pieces(show_replay: ShowReplay, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Player, "BUNCH", 10)
-    monkeypatch.setattr(ReplayScreen, "TICK", 0.0)  # no moment to read in: a bunch at a time
+    monkeypatch.setattr(ReplayScreen, "TICK", 1e-4)  # no moment to read in: a bunch at a time
     async with show_replay("finished") as shown:
         while shown.screen.line.read is not None:
             await shown.pilot.pause()

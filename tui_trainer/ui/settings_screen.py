@@ -12,6 +12,7 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.message import Message
 from textual.screen import Screen
+from textual.widget import Widget
 from textual.widgets import Input, Label, Select, Static
 
 from tui_trainer import outlook, own_code
@@ -56,6 +57,11 @@ def command_line(settings: Settings) -> str:
     return shlex.join(["tui-trainer", "--no-ui", *flags(settings)])
 
 
+def _classes(kind: str, shown: bool) -> str:
+    """The classes of a box from the start: to set one afterwards styles all that is in it once more."""
+    return kind if shown else f"{kind} -hidden"
+
+
 class Fixed(Static, can_focus=True):
     """A value that cannot be changed; it can be gone to, to read why."""
 
@@ -83,7 +89,7 @@ class Field(Horizontal):
 
     def __init__(self, setting: str, value: object, fixed: str = "") -> None:
         """`fixed` says why it cannot be changed, when it cannot."""
-        super().__init__(classes="field", id=f"field-{setting}")
+        super().__init__(classes=_classes("field", is_simple(setting)), id=f"field-{setting}")
         self.setting, self.fixed = setting, fixed
         self.start_text = self._before = as_text(value)
         self.problem: str | None = None
@@ -242,6 +248,7 @@ class SettingsScreen(Screen[None]):
         self._preset = preset_name
         self._all = False
         self._focused: Field | None = None
+        self._group: Widget | None = None
         self._will_judge = False
 
     def compose(self) -> ComposeResult:
@@ -256,7 +263,8 @@ class SettingsScreen(Screen[None]):
         with Horizontal(id="body"):
             with VerticalScroll(id="fields", can_focus=False):
                 for group in GROUPS:
-                    with Vertical(classes="group", id=f"group-{group}") as box:
+                    simple = any(is_simple(name) for name in FIELDS if group_of(name) == group)
+                    with Vertical(classes=_classes("group", simple), id=f"group-{group}") as box:
                         box.border_title = group
                         for name in FIELDS:
                             if group_of(name) == group:
@@ -278,7 +286,6 @@ class SettingsScreen(Screen[None]):
             self.add_class("-carries")
             for field in self._fields.values():
                 field.on_the_way = True
-        self._show_fields()
         self._judge()
 
     # --- values ---
@@ -402,6 +409,16 @@ class SettingsScreen(Screen[None]):
     def entered(self, message: Field.Entered) -> None:
         self._focused = message.field
         self._show_help()
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        """Light up the group of what has the focus. (`:focus-within` would style all of it at every key.)"""
+        boxes = (box for box in event.widget.ancestors if isinstance(box, Vertical) and box.has_class("group"))
+        group = next(boxes, None)
+        if group is not self._group:
+            for box, here in ((self._group, False), (group, True)):
+                if box is not None:
+                    box.set_class(here, "-here")
+            self._group = group
 
     # --- keys ---
 
