@@ -203,6 +203,8 @@ class RunState:
     def apply(self, event: Event) -> None:
         """Take in one event."""
         match event:
+            case BatchTrained():  # first, as nearly all are: each case costs its while
+                self._train(event)
             case Preparing():
                 self.activity = event.what
                 self.phase = _PHASES.get(event.what, self.phase)
@@ -210,8 +212,6 @@ class RunState:
                     self.phase = "waiting" if event.what.startswith("waiting for ") else "preparing"
             case RunStarted():
                 self._start(event)
-            case BatchTrained():
-                self._train(event)
             case Evaluated():
                 self._evaluate(event)
             case EpochEnded():

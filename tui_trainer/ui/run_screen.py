@@ -179,9 +179,11 @@ class RunScreen(Screen[None]):
         """Take in what has happened. Only what one waits for is drawn at once; the rest when its time comes."""
         urgent = answered = False
         events = self.feed.take()
+        self._dirty |= bool(events)
         for event in events:
             self.state.apply(event)
-            self._dirty = True
+            if isinstance(event, BatchTrained) and event.at < self.feed.since and not self._waits:
+                continue  # a report of long ago answers nothing and calls nobody
             urgent |= isinstance(event, (RunPaused, RunResumed, RunEnded, Warned))
             answered |= self._is_answered_by(event)
             self._look_at(event)
@@ -196,6 +198,11 @@ class RunScreen(Screen[None]):
         if urgent or answered:
             self._draw(panels=answered or self.state.is_over)
         self._ask_or_not()
+
+    @property
+    def _waits(self) -> bool:
+        """A report may be what somebody waits for."""
+        return self._asked is not None or self._to_agree is not None
 
     def _look_at(self, event: Event) -> None:
         """Some events ask for an answer, some call for somebody who looks elsewhere."""
