@@ -336,11 +336,12 @@ def from_json(line: str | bytes) -> Event | None:
     event = object.__new__(kind)
     try:
         for name, plain, typed, put in _FIELDS[kind]:
-            if name in values:
+            try:
                 value = values[name]
-                put(event, value if type(value) is plain else typed(value))
-            else:
+            except KeyError:
                 put(event, _DEFAULTS[kind][name]())
+            else:
+                put(event, value if type(value) is plain else typed(value))
     except KeyError as error:
         raise ValueError(f"{kind.__name__}: {error} is missing") from None
     except (TypeError, OverflowError) as error:

@@ -182,9 +182,10 @@ class RunScreen(Screen[None]):
         self._dirty |= bool(events)
         for event in events:
             self.state.apply(event)
-            if isinstance(event, BatchTrained) and event.at < self.feed.since and not self._waits:
+            is_new = self.run_.trains_here or event.at >= self.feed.since
+            if isinstance(event, BatchTrained) and not is_new and not self._waits:
                 continue  # a report of long ago answers nothing and calls nobody
-            urgent |= isinstance(event, (RunPaused, RunResumed, RunEnded, Warned))
+            urgent |= isinstance(event, (RunPaused, RunResumed, RunEnded, Warned) if is_new else RunEnded)
             answered |= self._is_answered_by(event)
             self._look_at(event)
             if isinstance(event, RunEnded):
