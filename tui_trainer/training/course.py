@@ -281,7 +281,7 @@ class Course:
         if self.steps == 1 or self.batch == self.batches:
             return True
         if self.settings.log_interval:
-            return self.batch % self.settings.log_interval == 0
+            return self.batch == 1 or self.batch % self.settings.log_interval == 0
         watch, now = self.watch, time.monotonic()
         quiet, interval = now - watch.mark, min(2.5, max(0.2, (now - watch.began) / 400))
         if quiet < interval:
