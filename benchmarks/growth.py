@@ -44,8 +44,8 @@ from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.journal import Journal
 from tui_trainer.run.leaving import Stay
 from tui_trainer.run.recorded import RecordedRun
-from tui_trainer.run.runs import is_over_at_once
 from tui_trainer.run.state import RunState
+from tui_trainer.run.told import told
 from tui_trainer.settings import Settings
 from tui_trainer.sources import resolve
 from tui_trainer.ui.app import TrainerApp
@@ -256,10 +256,9 @@ def day(epoch_seconds: float, longest: float) -> Iterator[Event]:
 def as_told(events: Iterator[Event]) -> Iterator[Event]:
     """The events as `LocalRun` gives them to the journal."""
     state = RunState()
-    for event in events:
-        if not is_over_at_once(event, state):
-            state.apply(event)
-            yield rounded(event)
+    for event in told(events, state):
+        state.apply(event)
+        yield rounded(event)
 
 
 def journal_bytes(events: Iterator[Event]) -> tuple[int, int]:

@@ -99,7 +99,7 @@ class RunStarted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchTrained(Event):
-    """A report from within an epoch; the run's first batch and the last one of each epoch always get one."""
+    """A report from within an epoch; a run's first batch and the last one of each epoch always get one."""
 
     epoch: int
     batch: int
@@ -138,7 +138,8 @@ class Evaluated(Event):
     """Fraction right, 0 to 1: of the examples, of labels that of all their answers. None where nothing is right or
     wrong. Format as a percentage only on screen."""
     confusion: tuple[tuple[int, ...], ...] = ()
-    """Counts, [true][predicted], C by C; empty when there are no classes."""
+    """Counts, [true][predicted], C by C; empty when there are no classes. In a long run of short epochs this and the
+    other tables come with some validations only: see `told`."""
     scores: dict[str, float] = field(default_factory=dict)
     """What else is measured, by name: f1, mae, r2."""
     labels: tuple[tuple[float, float, float, int], ...] = ()
@@ -152,6 +153,11 @@ class Evaluated(Event):
     low: float = 0.0
     high: float = 0.0
     spread: float = 0.0
+
+    @property
+    def has_tables(self) -> bool:
+        """There is more to it than figures."""
+        return bool(self.confusion or self.labels or self.density or self.residuals)
 
     def score(self, name: str) -> float | None:
         """The loss, the accuracy, or another score, by its name; None when it was not measured."""

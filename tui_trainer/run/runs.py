@@ -35,6 +35,7 @@ from tui_trainer.run.notify import Post, sentence
 from tui_trainer.run.pulse import Pulse
 from tui_trainer.run.resume import Carried
 from tui_trainer.run.state import RunState
+from tui_trainer.run.told import told
 from tui_trainer.run.turn import Turn
 from tui_trainer.settings import Settings
 from tui_trainer.text import clean
@@ -232,9 +233,7 @@ class LocalRun:
             from tui_trainer.training.loop import fit  # torch takes seconds: only the thread that trains waits for it
 
             how = self.carried.how if self.carried else None
-            for event in fit(self.settings, self.inbox, folder.checkpoints, how):
-                if is_over_at_once(event, self._state):
-                    continue
+            for event in told(fit(self.settings, self.inbox, folder.checkpoints, how), self._state):
                 self._paused, self._parked = bool(self._state.paused_in), self._state.parked
                 self._state.apply(event)
                 pulse.beat(resting=bool(self._state.paused_in))
@@ -269,11 +268,6 @@ class LocalRun:
     def _write_manifest(self, folder: RunFolder, started: RunStarted, made_by: dict[str, object]) -> None:
         with contextlib.suppress(OSError):  # a full disk is no reason to stop; checkpoints will say so
             folder.write_manifest(self.settings, made_by | {"device": started.device, "data": started.data})
-
-
-def is_over_at_once(event: Event, state: RunState) -> bool:
-    """True for the news that a validation begins when it takes less than a second, as far as `state` knows."""
-    return isinstance(event, Preparing) and event.what == "validation" and (state.validation_seconds or 1.0) < 1.0
 
 
 def preview(carried: Carried) -> Iterator[Event]:

@@ -188,7 +188,7 @@ class RunState:
     thinned_until: int = 0
     """The last epoch that the stride applies to, 0 while every epoch has its row."""
     evaluation: Evaluated | None = None
-    """The newest measurement, validation or test."""
+    """The newest measurement, validation or test, with its tables: one whose tables were not told does not count."""
     validation: Evaluated | None = None
     """The newest measurement on the validation examples."""
     best: Evaluated | None = None
@@ -395,7 +395,8 @@ class RunState:
 
     def _evaluate(self, event: Evaluated) -> None:
         self.phase, self.activity = self.paused_in or "training", ""
-        self.evaluation = event
+        if event.has_tables or self.evaluation is None or not self.evaluation.has_tables:
+            self.evaluation = event
         if event.split == "test":
             self.test = event
             self._note(event, "good", f"test: {self.told(event)}")
