@@ -158,6 +158,14 @@ class Silent:
     def __init__(self) -> None:
         self.over = threading.Event()
 
+    @property
+    def earlier(self) -> RunState:
+        """Nothing: all of it comes as events."""
+        return RunState()
+
+    def watched(self, yes: bool) -> None:
+        """It asks nothing."""
+
     def send(self, command: Command) -> None:
         """Nobody listens."""
 
