@@ -1,6 +1,7 @@
 """However long a run is, what a viewer keeps of it is small, and what it keeps is right."""
 
 import dataclasses
+import gc
 import math
 import random
 import struct
@@ -173,6 +174,16 @@ def test_a_long_run_is_given_in_bunches_and_they_are_all_of_it(recorded: RunFold
     assert len(bunches) > 2 and {len(bunch) for bunch in bunches[:-1]} == {RecordedRun.BUNCH}
     assert [event for bunch in bunches for event in bunch] == list(run.events()) == run.so_far()
     assert folded(*run.events()).epochs == folded(*long_run(2_000), ended()).epochs
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_the_garbage_collector_is_left_as_it_was(recorded: RunFolder, collects: bool) -> None:
+    try:
+        (gc.enable if collects else gc.disable)()
+        for _ in RecordedRun(recorded).bunches():
+            assert gc.isenabled() is collects
+    finally:
+        gc.enable()
 
 
 def test_a_reader_waits_until_a_bunch_is_taken(recorded: RunFolder) -> None:
