@@ -45,6 +45,7 @@ from tui_trainer.run.journal import Journal
 from tui_trainer.run.leaving import Stay
 from tui_trainer.run.recorded import RecordedRun
 from tui_trainer.run.state import RunState
+from tui_trainer.run.told import told
 from tui_trainer.settings import Settings
 from tui_trainer.sources import resolve
 from tui_trainer.ui.app import TrainerApp
@@ -157,6 +158,14 @@ class Silent:
     def __init__(self) -> None:
         self.over = threading.Event()
 
+    @property
+    def earlier(self) -> RunState:
+        """Nothing: all of it comes as events."""
+        return RunState()
+
+    def watched(self, yes: bool) -> None:
+        """It asks nothing."""
+
     def send(self, command: Command) -> None:
         """Nobody listens."""
 
@@ -229,9 +238,15 @@ async def growth(reports: int, epochs: int) -> dict[str, float]:
 # --- a day's journal -------------------------------------------------------------------------------------------------
 
 
-def report_interval(elapsed: float, longest: float) -> float:
-    """Seconds to the next report by the clock, as `Course.due` has it."""
-    return min(longest, max(0.2, elapsed / 1000))
+def reports(before: float, batches: int, longest: float) -> list[int]:
+    """The batches of an epoch that are reported, as `Course.due` has it; `before` is how long the run has trained."""
+    due, mark = [1] if not before else [], 0.0
+    while True:
+        interval = min(longest, max(0.2, (before + mark) / 400))
+        if batches * BATCH - mark < 3 * interval:
+            return [*due, batches]
+        mark += BATCH * math.ceil(interval / BATCH)
+        due.append(round(mark / BATCH))
 
 
 def day(epoch_seconds: float, longest: float) -> Iterator[Event]:
@@ -241,13 +256,17 @@ def day(epoch_seconds: float, longest: float) -> Iterator[Event]:
     yield started(round(DAY / epoch_seconds))
     while elapsed < DAY:
         epoch += 1
-        reports, now = [1], BATCH
-        while (now := now + report_interval(elapsed + now, longest)) < batches * BATCH:
-            reports.append(math.ceil(now / BATCH))
-        if reports[-1] != batches:
-            reports.append(batches)
-        yield from epoch_of(epoch, reports, batches, batches * BATCH, 1_795_000_000 + elapsed, chance)
+        due, at = reports(elapsed, batches, longest), 1_795_000_000 + elapsed + chance.uniform(0.0, 0.01)
+        yield from epoch_of(epoch, due, batches, batches * BATCH, at, chance)
         elapsed += batches * BATCH + VALIDATION
+
+
+def as_told(events: Iterator[Event]) -> Iterator[Event]:
+    """The events as `LocalRun` gives them to the journal."""
+    state = RunState()
+    for event in told(events, state):
+        state.apply(event)
+        yield rounded(event)
 
 
 def journal_bytes(events: Iterator[Event]) -> tuple[int, int]:
@@ -255,8 +274,8 @@ def journal_bytes(events: Iterator[Event]) -> tuple[int, int]:
     with tempfile.TemporaryDirectory() as folder:
         path, lines = Path(folder) / "events.jsonl", 0
         with contextlib.closing(Journal(path)) as journal:
-            for event in events:
-                journal.append(rounded(event))
+            for event in as_told(events):
+                journal.append(event)
                 lines += 1
         return path.stat().st_size, lines
 
@@ -268,9 +287,9 @@ def record(folder: Path, count: int) -> RunFolder:
     """A folder with a run of so many events that has ended."""
     recorded = RunFolder.create(Settings(output_dir=str(folder)))
     with contextlib.closing(Journal(recorded.journal)) as journal:
-        events = made_up(count, 30)
+        events = as_told(made_up(count, 30))
         for _ in range(count - 1):
-            journal.append(rounded(next(events)))
+            journal.append(next(events))
         ended: dict[str, Any] = {"reason": "stopped", "error": None, "exit_code": 0, "seconds": DAY}
         journal.append(RunEnded(**ended, best_epoch=None, best_loss=None, best_accuracy=None))
     return recorded
@@ -281,6 +300,7 @@ async def opening(recorded: RunFolder) -> tuple[float, float]:
 
     The screen has no answer for a key while its thread is busy: that is how late a clock of 10 ms ticks there.
     """
+    gc.collect()  # a program has one app, and no screens of earlier ones to look through
     app = TrainerApp(resolve([]))
     late = 0.0
     async with app.run_test(size=SIZE) as pilot:

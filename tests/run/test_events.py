@@ -22,10 +22,21 @@ def test_an_event_comes_back_from_its_line_as_it_was(event: Event) -> None:
 
 
 @pytest.mark.parametrize("event", EVERY_KIND, ids=lambda event: type(event).__name__)
-def test_a_line_names_its_kind_first_and_holds_every_field(event: Event) -> None:
+def test_a_line_names_its_kind_first_and_holds_every_field_but_empty_ones(event: Event) -> None:
     values = json.loads(to_json(event))
     assert next(iter(values.items())) == ("event", type(event).__name__)
-    assert set(values) == {"event", *(field.name for field in dataclasses.fields(event))}
+    fields = {field.name: field for field in dataclasses.fields(event)}
+    assert set(values) <= {"event", *fields}
+    for name in set(fields) - set(values):
+        default = fields[name].default
+        assert not getattr(event, name)
+        assert default is None or default == getattr(event, name) or fields[name].default_factory is dict
+
+
+def test_a_zero_that_was_measured_is_written() -> None:
+    assert json.loads(to_json(evaluated(1, 0.0, accuracy=0.0))).items() >= {"loss": 0.0, "accuracy": 0.0}.items()
+    assert "accuracy" not in json.loads(to_json(dataclasses.replace(evaluated(1), accuracy=None)))
+    assert json.loads(to_json(ended()))["error"] is None, "what an event must say it says, nothing too"
 
 
 def test_lists_come_back_as_tuples_all_the_way_down() -> None:

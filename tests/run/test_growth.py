@@ -1,13 +1,17 @@
 """However long a run is, what a viewer keeps of it is small, and what it keeps is right."""
 
 import dataclasses
+import gc
+import math
+import random
+import struct
 import threading
 from collections.abc import Iterator
 
 import pytest
 
 from tests.run.examples import ended, epoch_ended, evaluated, folded, saved, started, trained
-from tui_trainer.run.events import EpochEnded, Evaluated, Event, Warned, from_json, rounded, to_json
+from tui_trainer.run.events import BatchTrained, EpochEnded, Evaluated, Event, Warned, from_json, rounded, to_json
 from tui_trainer.run.feed import Feed
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.journal import Journal
@@ -115,17 +119,26 @@ def test_the_best_and_the_last_checkpoint_stay_in_a_list_that_is_full() -> None:
 # --- on disk -------------------------------------------------------------------------------------------------------
 
 
-def test_an_event_keeps_its_losses_to_the_last_bit_and_its_clocks_to_the_millisecond() -> None:
+def test_an_event_keeps_its_losses_as_float32_has_them_and_its_clocks_to_the_millisecond() -> None:
     event = dataclasses.replace(trained(1, 1 / 3, lr=1e-3 / 3, speed=1e6 / 7), at=1763820131.23456, elapsed=100 / 3)
     event = dataclasses.replace(event, grad_norm=2 / 3, data_wait=1 / 7)
     short = rounded(event)
-    assert short.loss == 1 / 3
+    assert short.loss == 0.333333333
     assert (short.at, short.elapsed, short.data_wait) == (1763820131.235, 33.333, 0.143)
     assert (short.lr, short.grad_norm, short.examples_per_second) == (0.0003333333, 0.66667, 142860.0)
     measured = rounded(evaluated(1, 1 / 3, accuracy=2 / 3, seconds=1 / 3))
-    assert (measured.loss, measured.accuracy, measured.seconds) == (1 / 3, 2 / 3, 0.3333)
-    assert rounded(epoch_ended(1, 1 / 3)).train_loss == 1 / 3
+    assert (measured.loss, measured.accuracy, measured.seconds) == (0.333333333, 0.666666667, 0.3333)
+    assert rounded(epoch_ended(1, 1 / 3)).train_loss == 0.333333333
     assert rounded(short) == short == from_json(to_json(short))
+    labels = rounded(dataclasses.replace(evaluated(1), scores={"f1": 1 / 3}, labels=((2 / 3, 1.0, 1 / 7, 3),)))
+    assert labels.scores == {"f1": 0.333333333} and labels.labels == ((0.666666667, 1.0, 0.142857143, 3),)
+
+
+def test_a_loss_is_the_same_float32_when_it_is_read_back() -> None:
+    losses = filter(math.isfinite, struct.unpack("1000f", random.Random(1).randbytes(4000)))
+    for loss in losses:
+        read = from_json(to_json(rounded(trained(1, loss))))
+        assert isinstance(read, BatchTrained) and struct.pack("f", read.loss) == struct.pack("f", loss)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), None])
@@ -161,6 +174,16 @@ def test_a_long_run_is_given_in_bunches_and_they_are_all_of_it(recorded: RunFold
     assert len(bunches) > 2 and {len(bunch) for bunch in bunches[:-1]} == {RecordedRun.BUNCH}
     assert [event for bunch in bunches for event in bunch] == list(run.events()) == run.so_far()
     assert folded(*run.events()).epochs == folded(*long_run(2_000), ended()).epochs
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_the_garbage_collector_is_left_as_it_was(recorded: RunFolder, collects: bool) -> None:
+    try:
+        (gc.enable if collects else gc.disable)()
+        for _ in RecordedRun(recorded).bunches():
+            assert gc.isenabled() is collects
+    finally:
+        gc.enable()
 
 
 def test_a_reader_waits_until_a_bunch_is_taken(recorded: RunFolder) -> None:

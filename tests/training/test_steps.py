@@ -365,3 +365,38 @@ def test_compiling_leaves_no_trace_in_model_and_random_numbers(tiny: Settings, m
 def test_a_residual_network_learns(tiny: Settings) -> None:
     events = run(tiny, model="resnet18", model_arg="", limit_train_batches=4, epochs=1, batch_size=16, pad=2)
     assert losses(events)[-1] < losses(events)[0] + 1 and events[-1].reason == "finished"
+
+
+# --- when a report is due ------------------------------------------------------------------------------------------
+
+
+def reported(tiny: Settings, monkeypatch: pytest.MonkeyPatch, *, trained: float, batches: int, gap: float) -> list[int]:
+    """The batches that are reported of an epoch with a batch every `gap` seconds, `trained` seconds into the run."""
+    clock = [1000.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    here = prepared(tiny.model_copy(update={"log_interval": 0}))
+    here.batches, here.steps = batches, 1 if trained else 0
+    here.begin_epoch(2 if trained else 1)
+    here.watch.began = clock[0] - trained
+    due = []
+    for batch in range(1, batches + 1):
+        clock[0] += gap
+        here.batch, here.steps = batch, here.steps + 1
+        if here.due():
+            due.append(batch)
+            here.watch.mark = clock[0]
+    return due
+
+
+def test_reports_come_by_the_clock_and_after_the_first_and_the_last_batch(
+    tiny: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert reported(tiny, monkeypatch, trained=0, batches=16, gap=0.125) == [1, *range(3, 14, 2), 16]
+    assert reported(tiny, monkeypatch, trained=50_000, batches=160, gap=0.125) == [20, 40, 60, 80, 100, 120, 160]
+    assert reported(tiny, monkeypatch, trained=50_000, batches=3, gap=30.0) == [1, 2, 3]
+
+
+def test_a_short_epoch_of_a_long_run_is_one_report(tiny: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    for batches in (1, 2, 40, 59):
+        assert reported(tiny, monkeypatch, trained=50_000, batches=batches, gap=0.125) == [batches]
+    assert reported(tiny, monkeypatch, trained=50_000, batches=60, gap=0.125) == [20, 60]

@@ -99,7 +99,7 @@ class RunStarted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchTrained(Event):
-    """A report from within an epoch; the first and the last batch always get one."""
+    """A report from within an epoch; a run's first batch and the last one of each epoch always get one."""
 
     epoch: int
     batch: int
@@ -138,7 +138,8 @@ class Evaluated(Event):
     """Fraction right, 0 to 1: of the examples, of labels that of all their answers. None where nothing is right or
     wrong. Format as a percentage only on screen."""
     confusion: tuple[tuple[int, ...], ...] = ()
-    """Counts, [true][predicted], C by C; empty when there are no classes."""
+    """Counts, [true][predicted], C by C; empty when there are no classes. In a long run of short epochs this and the
+    other tables come with some validations only: see `told`."""
     scores: dict[str, float] = field(default_factory=dict)
     """What else is measured, by name: f1, mae, r2."""
     labels: tuple[tuple[float, float, float, int], ...] = ()
@@ -152,6 +153,11 @@ class Evaluated(Event):
     low: float = 0.0
     high: float = 0.0
     spread: float = 0.0
+
+    @property
+    def has_tables(self) -> bool:
+        """There is more to it than figures."""
+        return bool(self.confusion or self.labels or self.density or self.residuals)
 
     def score(self, name: str) -> float | None:
         """The loss, the accuracy, or another score, by its name; None when it was not measured."""
@@ -256,28 +262,50 @@ KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in Event.__subclas
 
 _DECIMALS = {"at": 3, "elapsed": 3, "seconds": 4, "data_wait": 3}
 _DIGITS = {"lr": 7, "grad_norm": 5, "examples_per_second": 5}
+_MEASURED = ("loss", "train_loss", "accuracy", "scores", "labels", "best_loss", "best_accuracy", "best_scores")
+"""Fields of what was measured, in float32: nine digits tell each of its values from every other."""
 
 
 def rounded(event: Event) -> Event:
-    """The event without digits that its clocks and meters do not have: they are a fifth of a long journal.
+    """The event without digits that its clocks and meters do not have: they are a quarter of a long journal.
 
-    Times are kept to the millisecond or better. Losses, accuracies and counts stay as they are, to the last bit.
+    Times are kept to the millisecond or better, losses and scores as exactly as float32 has them.
     """
     shorter = {}
     for name in event.__dataclass_fields__:
         value = getattr(event, name)
-        if not isinstance(value, float):
-            continue
-        if name in _DECIMALS:
-            shorter[name] = round(value, _DECIMALS[name])
+        if name in _MEASURED:
+            shorter[name] = _to_digits(value, 9)
         elif name in _DIGITS:
-            shorter[name] = float(f"{value:.{_DIGITS[name]}g}")
+            shorter[name] = _to_digits(value, _DIGITS[name])
+        elif name in _DECIMALS and isinstance(value, float):
+            shorter[name] = round(value, _DECIMALS[name])
     return dataclasses.replace(event, **shorter)
 
 
+def _to_digits(value: Any, digits: int) -> Any:
+    """`value` with so many significant digits in every float that it holds."""
+    if isinstance(value, float):
+        return float(f"{value:.{digits}g}")
+    if isinstance(value, dict):
+        return {key: _to_digits(item, digits) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_to_digits(item, digits) for item in value)
+    return value
+
+
 def to_json(event: Event) -> str:
-    """One line, without its line end and without blanks. What is not finite becomes null."""
-    values = {"event": type(event).__name__} | {name: getattr(event, name) for name in event.__dataclass_fields__}
+    """One line, without its line end and without blanks. What is not finite becomes null.
+
+    A field that may be empty and is (null, 0, "", [] or {}) is left out: half of a measurement's fields are for tasks
+    that it is not of.
+    """
+    values: dict[str, Any] = {"event": type(event).__name__}
+    empty = _EMPTY[type(event)]
+    for name in event.__dataclass_fields__:
+        value = getattr(event, name)
+        if name not in empty or value != empty[name]:
+            values[name] = value
     try:
         return json.dumps(values, allow_nan=False, separators=(",", ":"))
     except ValueError:
@@ -314,11 +342,12 @@ def from_json(line: str | bytes) -> Event | None:
     event = object.__new__(kind)
     try:
         for name, plain, typed, put in _FIELDS[kind]:
-            if name in values:
+            try:
                 value = values[name]
-                put(event, value if type(value) is plain else typed(value))
-            else:
+            except KeyError:
                 put(event, _DEFAULTS[kind][name]())
+            else:
+                put(event, value if type(value) is plain else typed(value))
     except KeyError as error:
         raise ValueError(f"{kind.__name__}: {error} is missing") from None
     except (TypeError, OverflowError) as error:
@@ -413,6 +442,12 @@ def _defaults(kind: type[Event]) -> dict[str, Callable[[], Any]]:
     return found
 
 
+def _empty(kind: type[Event]) -> dict[str, Any]:
+    """The fields that are empty unless something is said, with what they then are."""
+    found = {name: default() for name, default in _DEFAULTS[kind].items() if name != "at"}
+    return {name: value for name, value in found.items() if not value}
+
+
 _FIELDS: dict[type[Event], list[tuple[str, Any, _Typed, Callable[[Event, Any], None]]]] = {
     # each value goes straight into its slot: the `__init__` of a frozen class is a quarter of the reading
     kind: [
@@ -421,3 +456,5 @@ _FIELDS: dict[type[Event], list[tuple[str, Any, _Typed, Callable[[Event, Any], N
     for kind in KINDS.values()
 }
 _DEFAULTS = {kind: _defaults(kind) for kind in KINDS.values()}
+"""A default is what a line says by saying nothing, and so it never changes."""
+_EMPTY = {kind: _empty(kind) for kind in KINDS.values()}

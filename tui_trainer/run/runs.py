@@ -35,6 +35,7 @@ from tui_trainer.run.notify import Post, sentence
 from tui_trainer.run.pulse import Pulse
 from tui_trainer.run.resume import Carried
 from tui_trainer.run.state import RunState
+from tui_trainer.run.told import told
 from tui_trainer.run.turn import Turn
 from tui_trainer.settings import Settings
 from tui_trainer.text import clean
@@ -232,7 +233,7 @@ class LocalRun:
             from tui_trainer.training.loop import fit  # torch takes seconds: only the thread that trains waits for it
 
             how = self.carried.how if self.carried else None
-            for event in fit(self.settings, self.inbox, folder.checkpoints, how):
+            for event in told(fit(self.settings, self.inbox, folder.checkpoints, how), self._state):
                 self._paused, self._parked = bool(self._state.paused_in), self._state.parked
                 self._state.apply(event)
                 pulse.beat(resting=bool(self._state.paused_in))

@@ -188,7 +188,7 @@ class RunState:
     thinned_until: int = 0
     """The last epoch that the stride applies to, 0 while every epoch has its row."""
     evaluation: Evaluated | None = None
-    """The newest measurement, validation or test."""
+    """The newest measurement, validation or test, with its tables: one whose tables were not told does not count."""
     validation: Evaluated | None = None
     """The newest measurement on the validation examples."""
     best: Evaluated | None = None
@@ -203,6 +203,8 @@ class RunState:
     def apply(self, event: Event) -> None:
         """Take in one event."""
         match event:
+            case BatchTrained():  # first, as nearly all are: each case costs its while
+                self._train(event)
             case Preparing():
                 self.activity = event.what
                 self.phase = _PHASES.get(event.what, self.phase)
@@ -210,8 +212,6 @@ class RunState:
                     self.phase = "waiting" if event.what.startswith("waiting for ") else "preparing"
             case RunStarted():
                 self._start(event)
-            case BatchTrained():
-                self._train(event)
             case Evaluated():
                 self._evaluate(event)
             case EpochEnded():
@@ -395,7 +395,8 @@ class RunState:
 
     def _evaluate(self, event: Evaluated) -> None:
         self.phase, self.activity = self.paused_in or "training", ""
-        self.evaluation = event
+        if event.has_tables or self.evaluation is None or not self.evaluation.has_tables:
+            self.evaluation = event
         if event.split == "test":
             self.test = event
             self._note(event, "good", f"test: {self.told(event)}")

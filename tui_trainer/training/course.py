@@ -274,15 +274,20 @@ class Course:
     def due(self) -> bool:
         """True when the batch just done should be reported: by its number or by the clock.
 
-        By the clock a report comes every 0.2 s at first and every 2.5 s in a long run, so that a day of training
-        fits in a journal that opens at once.
+        By the clock a report comes every 0.2 s at first and every 2.5 s in a long run, and none when the epoch's last
+        one is expected within three times that since the newest. So a day of training, in short epochs too, fits in a
+        journal that opens at once.
         """
-        if self.batch in (1, self.batches):
+        if self.steps == 1 or self.batch == self.batches:
             return True
         if self.settings.log_interval:
-            return self.batch % self.settings.log_interval == 0
-        now = time.monotonic()
-        return now - self.watch.mark >= min(2.5, max(0.2, (now - self.watch.began) / 1000))
+            return self.batch == 1 or self.batch % self.settings.log_interval == 0
+        watch, now = self.watch, time.monotonic()
+        quiet, interval = now - watch.mark, min(2.5, max(0.2, (now - watch.began) / 400))
+        if quiet < interval:
+            return False
+        left = (now - watch.epoch_began) / self.batch * (self.batches - self.batch)
+        return quiet + left >= 3 * interval
 
     def is_reported(self) -> bool:
         return self.reported_at == self.steps or self.meter.examples == 0

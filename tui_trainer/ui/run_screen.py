@@ -179,10 +179,13 @@ class RunScreen(Screen[None]):
         """Take in what has happened. Only what one waits for is drawn at once; the rest when its time comes."""
         urgent = answered = False
         events = self.feed.take()
+        self._dirty |= bool(events)
         for event in events:
             self.state.apply(event)
-            self._dirty = True
-            urgent |= isinstance(event, (RunPaused, RunResumed, RunEnded, Warned))
+            is_new = self.run_.trains_here or event.at >= self.feed.since
+            if isinstance(event, BatchTrained) and not is_new and not self._waits:
+                continue  # a report of long ago answers nothing and calls nobody
+            urgent |= isinstance(event, (RunPaused, RunResumed, RunEnded, Warned) if is_new else RunEnded)
             answered |= self._is_answered_by(event)
             self._look_at(event)
             if isinstance(event, RunEnded):
@@ -196,6 +199,11 @@ class RunScreen(Screen[None]):
         if urgent or answered:
             self._draw(panels=answered or self.state.is_over)
         self._ask_or_not()
+
+    @property
+    def _waits(self) -> bool:
+        """A report may be what somebody waits for."""
+        return self._asked is not None or self._to_agree is not None
 
     def _look_at(self, event: Event) -> None:
         """Some events ask for an answer, some call for somebody who looks elsewhere."""

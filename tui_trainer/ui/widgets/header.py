@@ -31,7 +31,7 @@ STATUS = {
 """Each state by a word, a sign and a colour, so that none of the three is needed to tell them apart."""
 
 UNUSUAL = 15.0
-"""Seconds without an event after which that is said: a run reports every 2.5 s, or after each batch."""
+"""Seconds without an event after which that is said: a run reports every 7.5 s or more often, or after each batch."""
 SILENCE = 130.0
 """Seconds without an event in which something hangs; by then log.txt has the traces of all threads."""
 
