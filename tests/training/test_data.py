@@ -149,7 +149,8 @@ def test_a_data_set_of_few_examples_is_trained_on_in_as_many_batches_as_it_fills
     raw: Path, examples: int, batches: int
 ) -> None:
     write_set(raw, train=examples)
-    events = list(fit(Settings(batch_size=8, valid_fraction=0, epochs=2, device="cpu", seed=0), Inbox()))
+    settings = Settings(batch_size=8, valid_fraction=0, epochs=2, device="cpu", seed=0, log_interval=1)
+    events = list(fit(settings, Inbox()))
     assert events[-1].reason == "finished"
     assert [event.batches for event in only(BatchTrained, events)] == [batches] * 2 * batches
 
