@@ -45,7 +45,7 @@ from tui_trainer.run.journal import Journal
 from tui_trainer.run.leaving import Stay
 from tui_trainer.run.recorded import RecordedRun
 from tui_trainer.run.state import RunState
-from tui_trainer.run.told import told
+from tui_trainer.run.told import MOST, SHORT, report_interval, told
 from tui_trainer.settings import Settings
 from tui_trainer.sources import resolve
 from tui_trainer.ui.app import TrainerApp
@@ -53,8 +53,6 @@ from tui_trainer.ui.run_screen import RunScreen
 
 SIZE = (120, 40)
 DAY = 86_400.0
-LONGEST_INTERVAL = 2.5
-"""Seconds between two reports in a long run, as `Course.due` has it."""
 VALIDATION = 0.5
 """Seconds a made-up validation takes, checkpoints included."""
 BATCH = 0.003
@@ -242,8 +240,8 @@ def reports(before: float, batches: int, longest: float) -> list[int]:
     """The batches of an epoch that are reported, as `Course.due` has it; `before` is how long the run has trained."""
     due, mark = [1] if not before else [], 0.0
     while True:
-        interval = min(longest, max(0.2, (before + mark) / 400))
-        if batches * BATCH - mark < 3 * interval:
+        interval = report_interval(before + mark, longest)
+        if batches * BATCH - mark < SHORT * interval:
             return [*due, batches]
         mark += BATCH * math.ceil(interval / BATCH)
         due.append(round(mark / BATCH))
@@ -369,7 +367,7 @@ def measure(quick: bool) -> list[Figure]:
     reports = 100_000 if quick else 1_000_000
     return [
         *screen_figures(reports, reports // 10),
-        *journal_figures(quick, LONGEST_INTERVAL),
+        *journal_figures(quick, MOST),
         *opening_figures(100_000, 1 if quick else 5),
     ]
 
@@ -379,9 +377,7 @@ def main() -> None:
     parser.add_argument("--reports", type=int, default=1_000_000)
     parser.add_argument("--epochs", type=int, default=100_000)
     parser.add_argument("--events", type=int, default=100_000, help="in the folder that is opened")
-    parser.add_argument(
-        "--interval", type=float, default=LONGEST_INTERVAL, help="the longest time between two reports, seconds"
-    )
+    parser.add_argument("--interval", type=float, default=MOST, help="the longest time between two reports, seconds")
     parser.add_argument("--only", choices=["screen", "journal", "open"], help="measure one part")
     options = parser.parse_args()
     parts = {

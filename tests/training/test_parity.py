@@ -1,6 +1,7 @@
 """A run is the tutorial's loop: the same losses, weights and measurements as plain PyTorch, batch for batch."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -99,8 +100,8 @@ def test_a_run_of_the_cnn_equals_a_plain_loop_dropout_included(tiny: Settings, t
 
 def test_the_tutorial_preset_is_the_tutorial_to_the_letter(tiny: Settings) -> None:
     used = PRESETS["tutorial"] | {"model_arg": Settings().model_arg, "epochs": 1, "log_interval": 1}
-    make_optimizer = lambda p: torch.optim.SGD(p, lr=1e-3)  # noqa: E731
-    plain = plain_loop(nn.CrossEntropyLoss(), make_optimizer, model=Tutorial, epochs=1, batches=10**9)
+    sgd = partial(torch.optim.SGD, lr=1e-3)
+    plain = plain_loop(nn.CrossEntropyLoss(), sgd, model=Tutorial, epochs=1, batches=10**9)
     events = list(fit(tiny.model_copy(update=used), Inbox()))
     assert [e.loss for e in only(BatchTrained, events)] == pytest.approx(plain.losses, rel=1e-5)
     (measured,) = only(Evaluated, events)

@@ -155,9 +155,18 @@ class Evaluated(Event):
     spread: float = 0.0
 
     @property
+    def cells(self) -> int:
+        """Numbers in its tables."""
+        return sum(map(len, (*self.confusion, *self.labels, *self.density, self.residuals)))
+
+    @property
     def has_tables(self) -> bool:
         """There is more to it than figures."""
-        return bool(self.confusion or self.labels or self.density or self.residuals)
+        return self.cells > 0
+
+    def without_tables(self) -> "Evaluated":
+        """Its figures alone."""
+        return dataclasses.replace(self, confusion=(), labels=(), density=(), residuals=())
 
     def score(self, name: str) -> float | None:
         """The loss, the accuracy, or another score, by its name; None when it was not measured."""

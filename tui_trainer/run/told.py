@@ -1,10 +1,19 @@
 """What of the events of a run is worth a line: a day of short epochs must fit in a journal that opens at once."""
 
-import dataclasses
 from collections.abc import Iterable, Iterator
 
 from tui_trainer.run.events import Evaluated, Event, Preparing
 from tui_trainer.run.state import RunState
+
+MOST = 2.5
+"""Seconds from one report by the clock to the next, in a long run."""
+SHORT = 3
+"""What is left of an epoch gets no report before its last batch when it takes less than so many intervals."""
+
+
+def report_interval(elapsed: float, most: float = MOST) -> float:
+    """Seconds from one report by the clock to the next, so many seconds into a run: 0.2 at first, then up to `most`."""
+    return min(most, max(0.2, elapsed / 400))
 
 
 def told(events: Iterable[Event], state: RunState) -> Iterator[Event]:
@@ -13,7 +22,7 @@ def told(events: Iterable[Event], state: RunState) -> Iterator[Event]:
         if isinstance(event, Preparing) and event.what == "validation" and (state.validation_seconds or 1.0) < 1.0:
             continue  # it is over before anybody has read it
         if isinstance(event, Evaluated) and not _tables_are_due(event, state):
-            event = dataclasses.replace(event, confusion=(), labels=(), density=(), residuals=())
+            event = event.without_tables()
         yield event
 
 
@@ -26,5 +35,4 @@ def _tables_are_due(event: Evaluated, state: RunState) -> bool:
     last = state.evaluation
     if last is None or event.split != "valid" or state.batch != state.batches or event.epoch == state.total_epochs:
         return True
-    cells = sum(map(len, (*event.confusion, *event.density, *event.labels, event.residuals)))
-    return not 0 <= event.at - last.at < min(cells / 10, state.elapsed / 60)
+    return not 0 <= event.at - last.at < min(event.cells / 10, state.elapsed / 60)

@@ -14,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tui_trainer.errors import DeviceError, DivergedError, ModelError, TrainerError
 from tui_trainer.run.commands import Inbox, Stop
 from tui_trainer.run.events import BatchTrained, CheckpointSaved, Evaluated, Event, RunEnded, RunStarted, Warned
+from tui_trainer.run.told import SHORT, report_interval
 from tui_trainer.settings import Settings, is_place, short
 from tui_trainer.text import clean, fixed
 from tui_trainer.training import balance, checkpoint, devices, models, reading, snapshot
@@ -283,11 +284,11 @@ class Course:
         if self.settings.log_interval:
             return self.batch == 1 or self.batch % self.settings.log_interval == 0
         watch, now = self.watch, time.monotonic()
-        quiet, interval = now - watch.mark, min(2.5, max(0.2, (now - watch.began) / 400))
+        quiet, interval = now - watch.mark, report_interval(now - watch.began)
         if quiet < interval:
             return False
         left = (now - watch.epoch_began) / self.batch * (self.batches - self.batch)
-        return quiet + left >= 3 * interval
+        return quiet + left >= SHORT * interval
 
     def is_reported(self) -> bool:
         return self.reported_at == self.steps or self.meter.examples == 0

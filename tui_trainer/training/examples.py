@@ -68,8 +68,8 @@ class Tensors(Examples):
 
     def __getitem__(self, indices: Tensor) -> Batch:
         """The examples at `indices` [B]; bytes are scaled to 0 to 1 as torchvision's ToTensor does."""
-        inputs = self.inputs[indices]
-        return (inputs.float().div_(255) if inputs.dtype == torch.uint8 else inputs), self.targets[indices]
+        inputs, y = self.raw(indices)
+        return (inputs.float().div_(255) if inputs.dtype == torch.uint8 else inputs), y
 
     def raw(self, indices: Tensor) -> Batch:
         return rows_of(self.inputs, indices), rows_of(self.targets, indices)

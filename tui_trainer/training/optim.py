@@ -249,8 +249,9 @@ class Step:
 
     def _blank_tape(self) -> Tape:
         factored = self._bad is None and not self._settings.clip_grad and descends(self._optimizer)
-        measure = lambda X, y: self._loss_function(self._model(X), y)  # noqa: E731
-        return Tape(measure, self._model, self._constants, factored=factored)
+        return Tape(
+            lambda X, y: self._loss_function(self._model(X), y), self._model, self._constants, factored=factored
+        )
 
     def renew(self) -> None:
         """Other layers learn from here on than before: what was noted down or recorded of a step is of no more use."""
@@ -390,8 +391,8 @@ class Step:
     def resume(self, gradients: list[Tensor | None] | None) -> None:
         """Go on in an accumulation group with the gradients that it had, or anew without."""
         self._stale = gradients is None
-        self._products = []
-        for parameter, gradient in zip(self._parameters, gradients or [None] * len(self._parameters), strict=True):
+        self._drop_gradients()
+        for parameter, gradient in zip(self._parameters, gradients or (), strict=gradients is not None):
             parameter.grad = None if gradient is None else gradient.to(parameter.device).clone()
         if self._bad is not None:
             self._bad.zero_()

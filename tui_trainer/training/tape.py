@@ -145,13 +145,17 @@ class Tape:
         """What `result` is the product of, when that is fewer numbers than it has itself, and no step changes them."""
         turned = False
         for operation, args, _, made in reversed(calls.made):
-            if made is result and operation in (aten.detach.default, aten.t.default):
+            if made is not result:
+                continue
+            if operation in (aten.detach.default, aten.t.default):
                 result, turned = args[0], turned ^ (operation is aten.t.default)
-            elif made is result and operation is aten.mm.default and not turned:
-                left, right = args
-                changed = {tensor.untyped_storage().data_ptr() for tensor in self._lasting}
-                lasts = any(factor.untyped_storage().data_ptr() in changed for factor in (left, right))
-                return (left, right) if left.numel() + right.numel() < result.numel() and not lasts else None
+                continue
+            if operation is not aten.mm.default or turned:
+                return None
+            left, right = args
+            changed = {tensor.untyped_storage().data_ptr() for tensor in self._lasting}
+            lasts = any(factor.untyped_storage().data_ptr() in changed for factor in (left, right))
+            return (left, right) if left.numel() + right.numel() < result.numel() and not lasts else None
         return None
 
 
@@ -197,9 +201,8 @@ class Writing:
         if operation is aten.t.default:
             self._turned[names[0]] = words[0]
         changes = bool(operation._schema.is_mutable)
-        self._lines.append(
-            (names, f"{self._constant(QUICK.get(operation, operation))}({', '.join(words)})", read, changes)
-        )
+        call = self._constant(QUICK.get(operation, operation))
+        self._lines.append((names, f"{call}({', '.join(words)})", read, changes))
 
     def _text(self, value: Any, read: set[str]) -> str:
         """An argument as the function's source names it; the names of tensors are added to `read`."""

@@ -57,6 +57,11 @@ def command_line(settings: Settings) -> str:
     return shlex.join(["tui-trainer", "--no-ui", *flags(settings)])
 
 
+def _has_simple(group: str) -> bool:
+    """True when some of its settings are shown from the start."""
+    return any(is_simple(name) for name in FIELDS if group_of(name) == group)
+
+
 def _classes(kind: str, shown: bool) -> str:
     """The classes of a box from the start: to set one afterwards styles all that is in it once more."""
     return kind if shown else f"{kind} -hidden"
@@ -263,8 +268,7 @@ class SettingsScreen(Screen[None]):
         with Horizontal(id="body"):
             with VerticalScroll(id="fields", can_focus=False):
                 for group in GROUPS:
-                    simple = any(is_simple(name) for name in FIELDS if group_of(name) == group)
-                    with Vertical(classes=_classes("group", simple), id=f"group-{group}") as box:
+                    with Vertical(classes=_classes("group", _has_simple(group)), id=f"group-{group}") as box:
                         box.border_title = group
                         for name in FIELDS:
                             if group_of(name) == group:
@@ -367,8 +371,7 @@ class SettingsScreen(Screen[None]):
         for name, field in self._fields.items():
             field.set_class(not self._all and not is_simple(name), "-hidden")
         for group in GROUPS:
-            simple = any(is_simple(n) for n in FIELDS if group_of(n) == group)
-            self.query_one(f"#group-{group}").set_class(not self._all and not simple, "-hidden")
+            self.query_one(f"#group-{group}").set_class(not self._all and not _has_simple(group), "-hidden")
 
     def _show_outlook(self, settings: Settings | None, problems: list[str]) -> None:
         panel, same = self.query_one("#outlook", Static), self.query_one("#same", Static)
