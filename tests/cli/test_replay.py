@@ -4,6 +4,7 @@ import shutil
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,8 +73,12 @@ def test_2_a_dumb_terminal_is_refused(runs: Path) -> None:
 def test_6_a_journal_that_may_not_be_read_is_a_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def refused(*_: object, **__: object) -> None:
-        raise PermissionError(13, "Permission denied")
+    opened = Path.open
+
+    def refused(path: Path, *words: Any, **named: Any) -> Any:
+        if path.name == "events.jsonl":
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *words, **named)
 
     monkeypatch.setattr(cli, "need_terminal", lambda *_: None)
     monkeypatch.setattr(Path, "open", refused)

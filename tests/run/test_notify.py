@@ -1,6 +1,7 @@
 """Somebody is called when a run ends, asks or goes wrong, and no server can hold the training up."""
 
 import math
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -288,8 +289,9 @@ def test_a_server_that_hangs_delays_no_event(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_server_that_is_not_there_is_one_warning_and_its_password_is_nowhere_on_disk(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with serving() as server:
-        address = server.address
+    taken = socket.socket()  # so that no other test's server gets the number
+    taken.bind(("127.0.0.1", 0))
+    address = f"127.0.0.1:{taken.getsockname()[1]}"
     failed = threading.Event()
     fail = Post._fail
     monkeypatch.setattr(Post, "_fail", lambda post, why: (fail(post, why), failed.set()))
@@ -301,6 +303,7 @@ def test_a_server_that_is_not_there_is_one_warning_and_its_password_is_nowhere_o
         seen.append(event)
         if isinstance(event, LearningRateChanged):
             failed.wait(10)
+    taken.close()
     (warning,) = [event for event in seen if isinstance(event, Warned)]
     assert warning.text == f"a notification did not reach http://{address}/…: Connection refused"
     assert isinstance(seen[-1], RunEnded)

@@ -1,5 +1,6 @@
 """The settings form: the whole schema by keyboard, judged as one types, and the run it describes."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -225,3 +226,20 @@ async def test_code_that_a_file_names_is_asked_for_before_the_run(
         await shown.press("ctrl+r")
         await shown.press("r")
         assert [settings.model for settings in started] == [f"{Path('net.py').resolve()}:Net"]
+
+
+async def test_a_form_that_is_left_while_it_is_looked_at_again_is_no_fault(show_form: Show) -> None:
+    async with show_form() as shown:
+        for _ in range(5):
+            second = SettingsScreen(resolve([]))
+            await shown.app.push_screen(second)
+            await shown.settle()
+            second.look_again()
+            second.changed()
+            leaving = shown.app.pop_screen()
+            for _ in range(20):  # the calls come at some moment of its way out
+                second.look_again()
+                await asyncio.sleep(0)
+            await leaving
+            await shown.settle()
+        assert form(shown) is not second

@@ -9,6 +9,7 @@ from textual.widgets import Button, Static
 from tui_trainer.run.events import RunStarted
 from tui_trainer.run.resume import batches_of, rates, told
 from tui_trainer.ui.dialogs import Dialog
+from tui_trainer.ui.later import after_refresh
 from tui_trainer.ui.widgets.charts import Curve, plot
 from tui_trainer.ui.widgets.panel import MUTED
 
@@ -41,10 +42,10 @@ class Agree(Dialog[bool]):
                 yield Button(Content("escape  Do not"), id="no", compact=True)
 
     def on_mount(self) -> None:
-        self.call_after_refresh(self._draw_rates)
+        after_refresh(self, self._draw_rates)
 
     def on_resize(self) -> None:
-        self.call_after_refresh(self._draw_rates)
+        after_refresh(self, self._draw_rates)
 
     def _draw_rates(self) -> None:
         """The learning rate over epochs, from where the run carries on to its end."""

@@ -8,6 +8,7 @@ from textual.widget import Widget
 
 from tui_trainer.looked import Answer, DataFacts, Order, Samples
 from tui_trainer.text import clean
+from tui_trainer.ui.later import after_refresh
 from tui_trainer.ui.look_screen import KEYS, LEAVING, LookScreen
 from tui_trainer.ui.widgets.data_sheets import ClassList, ColumnList, Facts, Histograms, RowList
 from tui_trainer.ui.widgets.keys import KeyLine, bindings_of
@@ -76,7 +77,7 @@ class DataScreen(LookScreen):
         self.query_one("#right").display = self.has_pictures or bool(facts.columns)
         self.pictures.note = "reading the first images ..."
         self._bring("right" if self.has_pictures or facts.columns else "left")
-        self.call_after_refresh(self.order)
+        after_refresh(self, self.order)
 
     def _bring(self, side: str) -> None:
         self.set_class(side == "right", "-right")

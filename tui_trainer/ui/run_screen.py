@@ -36,6 +36,7 @@ from tui_trainer.text import clean, size
 from tui_trainer.ui import terminal
 from tui_trainer.ui.agree import Agree
 from tui_trainer.ui.dialogs import Ask, AskNumber, Help, Outline
+from tui_trainer.ui.later import after_refresh
 from tui_trainer.ui.pace import Pace
 from tui_trainer.ui.widgets.charts import LossChart, ScoreChart
 from tui_trainer.ui.widgets.header import Identity, Now, Progress, Trouble
@@ -161,7 +162,7 @@ class RunScreen(Screen[None]):
         """Let events come in."""
         self.query_one(CheckpointLog).stay = self.run_.stay
         self.set_interval(0.25, self._tick)
-        self.call_after_refresh(self.feed.start)  # not before this screen is seen: importing torch holds all threads up
+        after_refresh(self, self.feed.start)  # not before this screen is seen: importing torch holds all threads up
 
     # --- events in ---
 
@@ -306,7 +307,7 @@ class RunScreen(Screen[None]):
             self._dirty = False
             for view in self._panel_views:
                 view.show(self.state)
-        self.call_after_refresh(self._drawn, began, panels)
+        after_refresh(self, self._drawn, began, panels)
 
     def _drawn(self, began: float, panels: bool) -> None:
         cost = time.thread_time() - began
@@ -364,7 +365,7 @@ class RunScreen(Screen[None]):
         tabs = self.query_one(Tabs)
         tabs.current = panel.id or ""
         tabs.show_again()
-        panel.call_after_refresh(panel.show, self.state)
+        after_refresh(panel, panel.show, self.state)
 
     @on(Panel.Chosen)
     def chosen(self, message: Panel.Chosen) -> None:
@@ -380,7 +381,7 @@ class RunScreen(Screen[None]):
     def action_zoom(self) -> None:
         self.toggle_class("-zoomed")
         for view in self._panel_views:
-            view.call_after_refresh(view.show, self.state)
+            after_refresh(view, view.show, self.state)
         self.query_one(KeyLine).refresh()
 
     def action_scroll(self, lines: int) -> None:

@@ -21,6 +21,7 @@ from tui_trainer.run.query import HELP, SORTS, Test, measured_in, ordered, under
 from tui_trainer.text import clean
 from tui_trainer.ui.dialogs import Ask
 from tui_trainer.ui.dialogs import Help as HelpDialog
+from tui_trainer.ui.later import after_refresh
 from tui_trainer.ui.widgets.keys import KeyLine, too_small
 from tui_trainer.ui.widgets.panel import MUTED
 from tui_trainer.ui.widgets.run_details import RunDetails, checkpoints_in
@@ -201,7 +202,7 @@ class RunsScreen(Screen[None]):
         self.query_one(KeyLine).refresh()
 
     def on_resize(self) -> None:
-        self.call_after_refresh(self._draw)
+        after_refresh(self, self._draw)
 
     # --- moving and choosing ---
 

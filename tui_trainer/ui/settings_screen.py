@@ -42,6 +42,7 @@ from tui_trainer.text import clean
 from tui_trainer.ui.admit import admit
 from tui_trainer.ui.data_screen import DataScreen
 from tui_trainer.ui.dialogs import AskPath, Help
+from tui_trainer.ui.later import after_refresh, call_if_there
 from tui_trainer.ui.model_screen import ModelScreen
 from tui_trainer.ui.runs_screen import RunsScreen
 from tui_trainer.ui.widgets.charts import Curve, plot
@@ -343,7 +344,7 @@ class SettingsScreen(Screen[None]):
         """Judge once for all fields that change together: at the start every one of them says that it has a value."""
         if not self._will_judge:
             self._will_judge = True
-            self.call_later(self._judge)
+            self.call_later(call_if_there, self, self._judge)
 
     @on(Select.Changed, "#preset")
     def preset_chosen(self, event: Select.Changed) -> None:
@@ -522,4 +523,4 @@ class SettingsScreen(Screen[None]):
     def look_again(self) -> None:
         """Back from a run what is on this machine may have changed, and on another size other words fit."""
         if hasattr(self, "_fields"):
-            self.call_after_refresh(self._judge)
+            after_refresh(self, self._judge)
