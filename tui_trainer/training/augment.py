@@ -193,14 +193,19 @@ def policy_of(kind: str, typed: dict[str, object]) -> Policy | None:
         if typed:
             raise ModelError(f"augment {kind} takes no arguments; found {clean(', '.join(typed), 80)}.")
         return None
-    from torchvision.transforms import v2  # 0.4 s
+    from torchvision.transforms import InterpolationMode, v2  # 0.4 s
 
     def auto_augment(
-        policy: Literal["imagenet", "cifar10", "svhn"] = "imagenet", interpolation: str = "nearest", fill: Any = None
+        policy: Literal["imagenet", "cifar10", "svhn"] = "imagenet",
+        interpolation: Any = InterpolationMode.NEAREST,
+        fill: Any = None,
     ) -> Policy:
         made: Policy = v2.AutoAugment(v2.AutoAugmentPolicy(policy), interpolation, fill)
         return made
 
+    modes = {mode.value: mode for mode in InterpolationMode}
+    if (word := typed.get("interpolation")) in modes:
+        typed["interpolation"] = modes[str(word)]  # torchvision 0.26 and before do not take the word itself
     makers = dict(zip(POLICIES, (v2.RandAugment, v2.TrivialAugmentWide, auto_augment), strict=True))
     policy: Policy = arguments.call(makers[kind], {}, typed, shown=kind, flag="--augment-arg")
     return policy
