@@ -145,11 +145,15 @@ def all_comparisons(quick: bool) -> list[Comparison]:
         us = ("--data-path", "loader", *words, "--limit-train-batches", str(batches))
         return Comparison("loader", name, title, Peer("loader", theirs), Ours(us), 0.9, epochs=2 if quick else 4)
 
-    def graphics(name: str, title: str, theirs: Peer | Ours, words: tuple[str, ...], least: float) -> Comparison:
-        return Comparison("gpu", name, title, theirs, Ours((*words, *gpu)), least, epochs=3 if quick else 6)
+    def graphics(
+        name: str, title: str, theirs: Peer | Ours, least: float, words: tuple[str, ...] = (), epochs: int = 6
+    ) -> Comparison:
+        return Comparison("gpu", name, title, theirs, Ours((*words, *gpu)), least, epochs=2 if quick else epochs)
 
     gpu = ("--device", "cuda")
     resnet = ("--model", "resnet18", "--pad", "2", "--optimizer", "adam")
+    batches = ("--limit-train-batches", "200")
+    large = (*resnet, "--batch-size", "512", "--channels-last")
     few = 100 if quick else 0
     return [
         epoch("tutorial", "the tutorial's script", 3.8, script="tutorial"),
@@ -166,17 +170,23 @@ def all_comparisons(quick: bool) -> list[Comparison]:
         loading("whole-2", "whole batches, 2 workers, the tutorial's model", 2, "mlp", few),
         loading("items-2", "one image at a time, 2 workers, the tutorial's model", 2, "mlp", few, whole=False),
         loading("cnn-1", "whole batches, 1 worker, small convolutional net", 1, "cnn", 50 if quick else 200),
-        graphics("tutorial", "the tutorial's script", Peer("tutorial", gpu), (), 30),
-        graphics("bare", "bare loop over tensors on the GPU", Peer("bare", gpu), (), 0.95),
-        graphics(
-            "graph", "CUDA graph on against off, the tutorial's model", Ours(("--cuda-graph", "off", *gpu)), (), 1
-        ),
-        graphics("bf16", "bf16 against float32, ResNet-18", Ours((*resnet, *gpu)), (*resnet, "--amp", "bf16"), 1),
+        graphics("tutorial", "the tutorial's script", Peer("tutorial", gpu), 30, epochs=3),
+        graphics("bare", "bare loop over tensors on the GPU", Peer("bare", gpu), 0.95),
+        graphics("graph", "CUDA graph on against off, the tutorial's model", Ours(("--cuda-graph", "off", *gpu)), 1),
         graphics(
             "graph-resnet18",
-            "CUDA graph on against off, ResNet-18",
-            Ours((*resnet, "--cuda-graph", "off", *gpu)),
-            resnet,
+            "CUDA graph on against off, ResNet-18, batch 64, 200 batches",
+            Ours((*resnet, *batches, "--cuda-graph", "off", *gpu)),
             1,
+            (*resnet, *batches),
+            epochs=4,
+        ),
+        graphics(
+            "bf16",
+            "bf16 against float32, ResNet-18, batch 512, channels last",
+            Ours((*large, *gpu)),
+            1,
+            (*large, "--amp", "bf16"),
+            epochs=4,
         ),
     ]

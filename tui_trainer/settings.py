@@ -570,7 +570,8 @@ class Settings(BaseModel):
         "auto",
         "optimisation",
         "CUDA graph",
-        "Record a whole training step once and launch it as one piece; small models gain most. Only on a CUDA device.",
+        "Record a whole training step once and launch it as one piece; small models gain most. Only on a CUDA device. "
+        "auto leaves out a model of your own, whose Python runs only while it is recorded.",
     )
 
     on_nonfinite: Literal["stop", "rollback", "ask"] = _setting(

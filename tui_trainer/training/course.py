@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from tui_trainer.errors import DeviceError, DivergedError, ModelError, TrainerError
 from tui_trainer.run.commands import Inbox, Stop
@@ -19,6 +18,7 @@ from tui_trainer.settings import Settings, is_place, short
 from tui_trainer.text import clean, fixed
 from tui_trainer.training import balance, checkpoint, devices, models, reading, snapshot
 from tui_trainer.training.augment import make_own
+from tui_trainer.training.average import Average
 from tui_trainer.training.batches import Batches, Order, choose_path, make_batches
 from tui_trainer.training.checkpoint import Save, Writer
 from tui_trainer.training.examples import Batch, Data, Examples
@@ -87,7 +87,7 @@ class Course:
         records = no_graph is None and s.cuda_graph != "off"
         self.optimizer = make_optimizer(model, s, graph=records)
         self.schedule = Schedule(self.optimizer, s, updates, wants_more=self.wants_more)
-        self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(s.ema)) if s.ema else None  # type: ignore[no-untyped-call]
+        self.average = Average(model, s.ema) if s.ema else None
         """The moving average of the weights, measured and kept in place of them when it is wanted."""
         measured, examples = (self.learned_loss, self.optimizer, self.schedule, s), self.train_order.examples
         self.step = Step(

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from tui_trainer.settings import Settings
+from tui_trainer.settings import Settings, is_place
 
 Loss = float | Tensor
 Recording = tuple[Callable[[], None], Loss]
@@ -21,6 +21,8 @@ def why_no_graph(settings: Settings, device: torch.device) -> str | None:
     s = settings
     if device.type != "cuda":
         return f"{device.type} has none"
+    if is_place(s.model) and s.cuda_graph != "on":
+        return "your own model may compute something else in each step; --cuda-graph on if it does not"
     if s.grad_accum_steps > 1:
         return "grad_accum_steps makes steps of several batches"
     if s.amp == "fp16":
@@ -89,9 +91,9 @@ class Graph:
 
 
 def record_cuda(step: Callable[[], Loss]) -> Recording:
-    """Note down the kernels of `step` without running them."""
+    """Note down the kernels of `step` without running them. What other threads ask of the device is left alone."""
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         loss = step()
     return graph.replay, loss
 

@@ -566,9 +566,9 @@ def out_of_memory(settings: Settings, course: Course | None) -> DeviceError:
     settings = course.settings if course else settings
     size = f", with batch size {settings.batch_size}" if settings.batch_size else ""
     where = f" at {course.place()}" if course else ""
-    memory = f" ({devices.memory(course.device)})" if course else ""
+    memory = devices.memory(course.device if course else devices.pick(settings.device))
     return DeviceError(
-        f"{settings.device} is out of memory{where}{size}{memory}. "
+        f"{settings.device} is out of memory{where}{size} ({memory}). "
         f"Saved checkpoints are kept.\nTry --batch-size {max(1, settings.batch_size // 2)} --grad-accum-steps 2."
     )
 

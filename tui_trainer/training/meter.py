@@ -29,7 +29,10 @@ class LossMeter:
         """A batch with its mean loss."""
         if isinstance(loss, float):
             self.epoch_loss += loss * examples  # not with the report: when one comes depends on the clock
-        self.loss += loss * examples
+        if isinstance(self.loss, Tensor):
+            self.loss.add_(loss, alpha=examples)
+        else:
+            self.loss += loss * examples
         self.examples += examples
         self.epoch_examples += examples
 

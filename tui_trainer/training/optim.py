@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
-from torch.optim.swa_utils import AveragedModel
 
 from tui_trainer import arguments
 from tui_trainer.errors import DivergedError
 from tui_trainer.schedule import lr_factor
 from tui_trainer.settings import Settings, is_place
 from tui_trainer.training import finetune, own, plugins
+from tui_trainer.training.average import Average
 from tui_trainer.training.graph import Graph
 from tui_trainer.training.losses import LossFunction
 from tui_trainer.training.tape import Calls, Product, Tape
@@ -68,9 +68,11 @@ def make_optimizer(model: nn.Module, settings: Settings, *, graph: bool = False)
         call = partial(arguments.call, kind, typed=typed, shown=s.optimizer, flag="--optimizer-arg", first=[learns])
         made: torch.optim.Optimizer = call(given=options)
         return made
+    if s.optimizer == "rmsprop" or (s.optimizer == "adagrad" and parameters[0].device.type == "cuda"):
+        return kind(learns, **options)  # torch has no such kernel for it
     try:
         return kind(learns, fused=True, **options)
-    except (TypeError, RuntimeError):  # RMSprop has no such kernel, and Adagrad not on every device
+    except RuntimeError:  # nor for others on every device
         return kind(learns, **options)
 
 
@@ -192,7 +194,7 @@ class Schedule:
 class Step:
     """Predict, measure, backward, update: what the tutorial does with a batch, with accumulation and clipping.
 
-    A loss that is not finite never reaches the weights. On the CPU it is looked at before the backward pass. Elsewhere
+    A loss that is not finite never reaches the weights. On the CPU it is looked at before the backward pass. On a GPU
     looking would wait for the device at every batch: a flag on the device then makes the fused update, this one and
     all after it, leave weights and state alone, and `unused` tells of it when a report waits for the device anyway.
     """
@@ -208,7 +210,7 @@ class Step:
         device: torch.device,
         *,
         forward: Callable[[Tensor], Tensor] | None = None,
-        average: AveragedModel | None = None,
+        average: Average | None = None,
         repeats: bool = True,
         constants: Sequence[Tensor] = (),
     ) -> None:
@@ -235,11 +237,13 @@ class Step:
         # The profiler's hooks and a switch for differentiable optimizers cost as much as the update of a small model.
         self._update = type(optimizer).step if is_place(s.optimizer) else inspect.unwrap(type(optimizer).step)
         self._bad: Tensor | None = None
-        """On the device: 1 since a loss was not finite, else 0. None when each loss is looked at."""
+        """On the device: 1 since a loss or a gradient was not finite, else 0. None when each is looked at."""
         if looks_later(device) and optimizer.defaults.get("fused") and self.scaler is None:
             self._bad = optimizer.found_inf = torch.zeros((), device=device)  # type: ignore[attr-defined]
-            self._used = torch.zeros((), dtype=torch.int64, device=device)
+            self._unused = torch.zeros((), device=device)
             self._one = torch.ones((), device=device)
+        self._waits = device.type != "cpu" or self._bad is not None
+        """To look at a number makes the processor wait for the device."""
         self._seen = 0
         self.graph: Graph | None = None
         """Replays whole steps on batches of the usual size, when they were recorded."""
@@ -282,8 +286,6 @@ class Step:
             loss = self.learn(X, y, share=len(X) / self._examples_in_group(batch), ends_group=ends)
         self.updates += ends
         self._stale = ends
-        if self._average is not None and self._stale:
-            self._average.update_parameters(self._model)
         return loss
 
     def learn(self, X: Tensor, y: Tensor, share: float = 1.0, *, ends_group: bool = True) -> float | Tensor:
@@ -295,7 +297,7 @@ class Step:
         if whole and self.tape is not None and not self.tape.refused:
             loss = self._look_at(self.tape(X, y))
             self._products = self.tape.products
-            self._look_at_gradients()
+            self._look_at_gradients(loss)
             self._change()
             return loss
         with self.autocast:
@@ -305,13 +307,13 @@ class Step:
         if self.scaler is not None:
             scaled = self.scaler.scale(scaled)
         scaled.backward()  # type: ignore[no-untyped-call]
-        self._look_at_gradients()
+        self._look_at_gradients(looked_at)
         if ends_group:
             self._change()
         return looked_at
 
     def _change(self) -> None:
-        """Clip the gradients and update the weights by them."""
+        """Clip the gradients, update the weights by them, and average the weights."""
         if self.scaler is not None:
             self.scaler.unscale_(self._optimizer)
         if self._settings.clip_grad > 0:
@@ -325,6 +327,8 @@ class Step:
                     self._descend()
                 else:
                     self._update(self._optimizer)
+        if self._average is not None:
+            self._average.update()
 
     def _descend(self) -> None:
         """The step of an optimizer that `descends`, when some gradients are products."""
@@ -342,19 +346,19 @@ class Step:
                 torch._foreach_add_(others, [parameter.grad for parameter in others], alpha=-lr)
 
     def _look_at(self, loss: Tensor) -> float | Tensor:
-        """The loss to report. One that is not finite ends the run here, or bars every later update on the device."""
-        if self._bad is not None:
-            loss = loss.detach()
-            self._bad.copy_(torch.maximum(self._bad, (~torch.isfinite(loss)).to(self._bad.dtype)))
-            return loss
+        """The loss to report. On a CPU one that is not finite ends the run here."""
+        if self._waits and self.scaler is None:
+            return loss.detach()  # and looked at with the gradients
         value = loss.item()
         if not math.isfinite(value):
             self._drop_gradients()
             raise DivergedError(f"The loss is not finite ({value})")
         return value
 
-    def _look_at_gradients(self) -> None:
+    def _look_at_gradients(self, loss: float | Tensor) -> None:
         """The same for the gradients, which can be bad though the loss is not. A scaler has its own answer to them.
+
+        Where looking is left for later, one kernel raises the flag for gradients and loss alike.
 
         What is bad on the way back is bad in every layer before: biases, whose gradients are few numbers, tell it at
         once. To add up the large ones takes a twentieth of a small model's step, and so it is done now and then.
@@ -362,18 +366,23 @@ class Step:
         if self.scaler is not None:
             return
         gradients = [p.grad for p in self._parameters if p.grad is not None]
-        if self._bad is not None:
-            torch._amp_foreach_non_finite_check_and_unscale_(gradients, self._bad, self._one)
-            self._used.add_(1 - self._bad.long())
+        if self._bad is not None and isinstance(loss, Tensor):
+            torch._amp_foreach_non_finite_check_and_unscale_([*gradients, loss], self._bad, self._one)
+            self._unused.add_(self._bad)
             return
-        few, products = [gradient for gradient in gradients if gradient.numel() <= FEW], self._products
-        if few and self._seen % LOOK_AT_ALL:
-            gradients, products = few, []
-        # A sum is the cheapest look at every number; one that overflows is as bad.
-        sound = all(math.isfinite(gradient.sum().item()) for gradient in gradients)
-        if not (sound and all(product.is_finite() for product in products)):
+        if isinstance(loss, Tensor):  # one number is waited for
+            sound = math.isfinite(nn.utils.get_total_norm([*gradients, loss]).item())
+        else:
+            few, products = [gradient for gradient in gradients if gradient.numel() <= FEW], self._products
+            if few and self._seen % LOOK_AT_ALL:
+                gradients, products = few, []
+            # A sum is the cheapest look at every number; one that overflows is as bad.
+            sound = all(math.isfinite(gradient.sum().item()) for gradient in gradients)
+            sound = sound and all(product.is_finite() for product in products)
+        if not sound:
             self._drop_gradients()
-            raise DivergedError("The gradient is not finite (the loss is)")
+            is_of_loss = isinstance(loss, Tensor) and not math.isfinite(loss.item())
+            raise DivergedError("The loss is not finite" if is_of_loss else "The gradient is not finite (the loss is)")
 
     def _drop_gradients(self) -> None:
         self._products = []
@@ -396,14 +405,14 @@ class Step:
             parameter.grad = None if gradient is None else gradient.to(parameter.device).clone()
         if self._bad is not None:
             self._bad.zero_()
-            self._used.zero_()
+            self._unused.zero_()
         self._seen = 0
         if self.graph is not None:
             self.graph.forget()  # it writes to where the optimizer's state was
 
     def unused(self) -> int:
         """Batches since the first whose loss was not finite, that one included; waits for the device."""
-        return 0 if self._bad is None else self._seen - int(self._used)
+        return 0 if self._bad is None else int(self._unused)
 
     def ends_group(self, batch: int) -> bool:
         """True when the gradients of batch number `batch` complete an optimizer step."""
@@ -439,5 +448,8 @@ def replays(settings: Settings, device: torch.device) -> bool:
 
 
 def looks_later(device: torch.device) -> bool:
-    """True where looking at a loss would make the processor wait for the device."""
-    return device.type != "cpu"
+    """True where looking at a loss would make the processor wait, and fused updates heed a flag.
+
+    On mps they do not, and the kernel that raises the flag lowers it first.
+    """
+    return device.type in ("cuda", "xpu")

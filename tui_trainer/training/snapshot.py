@@ -105,7 +105,7 @@ def _restore(course: "Course", saved: Checkpoint, weights: dict[str, Tensor]) ->
     course.model.load_state_dict(weights)
     if course.average is not None:
         course.average.module.load_state_dict(saved["ema_state_dict"])
-        course.average.n_averaged.fill_(saved["updates"])
+        course.average.has_begun = saved["updates"] > 0
     # The groups hold what settings say, such as weight decay and which kernel is used: those of now count.
     state = {"state": saved["optimizer_state_dict"]["state"], "param_groups": plain_groups(course.optimizer)}
     course.optimizer.load_state_dict(state)
