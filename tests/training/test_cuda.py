@@ -35,10 +35,10 @@ from tui_trainer.training import devices, graph
 from tui_trainer.training.loop import fit
 from tui_trainer.training.reading import load
 
-pytestmark = [
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here"),
-    pytest.mark.filterwarnings("ignore:Synchronization debug mode"),
-]
+if not torch.cuda.is_available():
+    pytest.skip("there is no CUDA device here", allow_module_level=True)
+
+pytestmark = pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 
 
 @pytest.fixture

@@ -121,7 +121,7 @@ def evaluate(
             continue
         y = course.task.targets(y)
         try:
-            with course.step.autocast:
+            with course.step.autocast, course.step.quickly:
                 pred = model(X)
                 loss_sum += course.loss_function(pred, y) * len(X)
         except Exception as error:

@@ -20,6 +20,7 @@ from tui_trainer.training import finetune, own, plugins
 from tui_trainer.training.average import Average
 from tui_trainer.training.graph import Graph
 from tui_trainer.training.losses import LossFunction
+from tui_trainer.training.products import Quickly, add_product, is_worth_it
 from tui_trainer.training.tape import Calls, Product, Tape
 
 LEAST_SCALE = 2.0**-6
@@ -93,7 +94,8 @@ def without_compiler() -> None:
     if "torch._dynamo" in sys.modules:
         return
     names = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
-    for marked in (*(getattr(torch.optim.Optimizer, name) for name in names), Calls.__torch_dispatch__):
+    modes = (Calls.__torch_dispatch__, Quickly.__torch_dispatch__)
+    for marked in (*(getattr(torch.optim.Optimizer, name) for name in names), *modes):
         method = getattr(marked, "__wrapped__", None)
         if method is not None:
             method.__dict__.setdefault("__dynamo_disable", method)
@@ -250,6 +252,8 @@ class Step:
         self._constants = constants
         self.tape = self._blank_tape() if repeats and replays(settings, device) else None
         """Replays forward and backward pass of such batches on a CPU."""
+        self.quickly = Quickly() if self.tape is not None and is_worth_it() else nullcontext()
+        """Has the products of a measurement computed as the tape computes them."""
 
     def _blank_tape(self) -> Tape:
         factored = self._bad is None and not self._settings.clip_grad and descends(self._optimizer)
@@ -337,7 +341,7 @@ class Step:
             lr, kept, others = group["lr"], 1 - group["lr"] * group["weight_decay"], []
             for parameter in group["params"]:
                 if product := products.get(id(parameter)):
-                    parameter.addmm_(product.left, product.right, beta=kept, alpha=-lr)
+                    add_product(parameter, product.left, product.right, beta=kept, alpha=-lr)
                 elif parameter.grad is not None:
                     others.append(parameter)
             if kept != 1:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tui_trainer.errors import CheckpointError, DivergedError
 from tui_trainer.run.events import Evaluated
-from tui_trainer.training import reading
+from tui_trainer.training import products, reading
 from tui_trainer.training.reading import Checkpoint
 
 if TYPE_CHECKING:
@@ -158,8 +158,13 @@ def environment(device: torch.device) -> dict[str, str]:
         "torch": str(torch.__version__),
         "device": name,
         "threads": str(torch.get_num_threads()) if device.type == "cpu" else "",
-        "instructions": torch.backends.cpu.get_cpu_capability() if device.type == "cpu" else "",
+        "instructions": instructions() if device.type == "cpu" else "",
     }
+
+
+def instructions() -> str:
+    """Those of the processor that torch uses, and what multiplies by them when it is not the usual library."""
+    return torch.backends.cpu.get_cpu_capability() + (", oneDNN" if products.is_worth_it() else "")
 
 
 def first_not_finite(weights: dict[str, Tensor]) -> str | None:

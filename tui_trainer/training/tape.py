@@ -2,8 +2,8 @@
 
 Layers are Python, and autograd builds its graph anew at every step; with a small model that costs as much as the sums.
 A tape holds the operations beneath both, in their order, as one straight function: the same kernels on the same
-numbers, and so the same bits. It holds only what is certain to repeat: operations on the batch, on the model's
-parameters and buffers, and on each other's results.
+numbers, and so the same bits, where `products` has no quicker ones. It holds only what is certain to repeat: operations
+on the batch, on the model's parameters and buffers, and on each other's results.
 """
 
 import math
@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from tui_trainer.training import products
 
 Result = Tensor | tuple[Tensor, Tensor]
 """Numbers, or the two factors of a product that is not multiplied out."""
@@ -78,7 +80,7 @@ class Calls(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, operation: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        result = operation(*args, **kwargs)
+        result = (products.instead_of(operation, args, kwargs) or operation)(*args, **kwargs)
         self.made.append((operation, args, kwargs, result))
         return result
 
@@ -201,7 +203,7 @@ class Writing:
         if operation is aten.t.default:
             self._turned[names[0]] = words[0]
         changes = bool(operation._schema.is_mutable)
-        call = self._constant(QUICK.get(operation, operation))
+        call = self._constant(products.instead_of(operation, args, kwargs) or QUICK.get(operation, operation))
         self._lines.append((names, f"{call}({', '.join(words)})", read, changes))
 
     def _text(self, value: Any, read: set[str]) -> str:

@@ -1,0 +1,148 @@
+"""Products by the quicker library are those of the usual one, but for the last digits, wherever they are used."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.training.plain_loop import NARROW, Tutorial, plain_loop, prepared
+from tests.training.test_features import losses, run, validations, weights_in
+from tests.training.test_resume import Broken, differences, prompt_disk  # noqa: F401
+from tui_trainer.run import commands
+from tui_trainer.settings import Settings
+from tui_trainer.training import optim, products
+from tui_trainer.training.products import LEAST, Quickly, add_product, aten, instead_of
+
+MINI_WIDE = {"model_arg": "", "optimizer": "sgd", "lr": 0.05, "valid_fraction": 0.0}
+"""The tutorial's model in its full width: that of `tiny` has no product that is large enough."""
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The quicker library is used, whatever the processor."""
+    set_worth(monkeypatch, True)
+
+
+def set_worth(monkeypatch: pytest.MonkeyPatch, worth: bool) -> None:
+    for module in (products, optim):
+        monkeypatch.setattr(module, "is_worth_it", lambda: worth)
+
+
+def factors(m: int = 64, k: int = 512, n: int = 512) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.randn(n), torch.randn(m, k), torch.randn(k, n)
+
+
+@pytest.mark.parametrize("turned", [(False, False), (True, False), (False, True), (True, True)])
+def test_a_product_is_the_same_by_either_library(turned: tuple[bool, bool]) -> None:
+    bias, left, right = factors()
+    if turned[0]:
+        left = left.t().contiguous().t()
+    if turned[1]:
+        right = right.t().contiguous().t()
+    for operation, args in ((aten.mm.default, (left, right)), (aten.addmm.default, (bias, left, right))):
+        quicker = instead_of(operation, args, {})
+        assert quicker is not None
+        found, usual = quicker(*args), operation(*args)
+        torch.testing.assert_close(found, usual, rtol=1e-4, atol=1e-4)
+        assert found.is_contiguous() and found.dtype == usual.dtype
+
+
+@pytest.mark.parametrize("decay", [1.0, 0.9])
+def test_a_product_is_added_to_a_weight_in_its_place(decay: float) -> None:
+    _, left, right = factors(512, 64, 784)
+    weight = torch.randn(512, 784)
+    usual, place = weight.clone().addmm_(left, right, beta=decay, alpha=-0.1), weight.data_ptr()
+    add_product(weight, left, right, beta=decay, alpha=-0.1)
+    torch.testing.assert_close(weight, usual, rtol=1e-4, atol=1e-4)
+    assert weight.data_ptr() == place
+
+
+def test_only_large_products_of_plain_numbers_go_the_other_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    bias, left, right = factors()
+    at_most = factors(64, 512, LEAST // (64 * 512))
+    for operation, args, kwargs in (
+        (aten.mm.default, at_most[1:], {}),
+        (aten.addmm.default, at_most, {}),
+        (aten.mm.default, (left.double(), right.double()), {}),
+        (aten.mm.default, (left.to("meta"), right.to("meta")), {}),
+        (aten.addmm.default, (bias, left, right), {"alpha": 2}),
+        (aten.addmm.default, (torch.randn(64, 512), left, right), {}),
+        (aten.linear.default, (left[None], right.t(), bias), {}),
+        (aten.bmm.default, (left[None], right[None]), {}),
+    ):
+        assert instead_of(operation, args, kwargs) is None
+    assert instead_of(aten.linear.default, (left, right.t()), {}) is not None
+    set_worth(monkeypatch, False)
+    assert instead_of(aten.mm.default, (left, right), {}) is None
+
+
+def test_a_model_measured_quickly_says_the_same() -> None:
+    model, X = Tutorial(), torch.rand(512, 1, 28, 28)
+    with torch.inference_mode():
+        usual = model(X)
+        with Quickly():
+            found = model(X)
+        with Quickly():  # one that is used again
+            again = model(X)
+    torch.testing.assert_close(found, usual, rtol=1e-5, atol=1e-5)
+    assert torch.equal(found, again) and not torch.equal(found, usual)
+
+
+@pytest.mark.parametrize("used", [{}, {"weight_decay": 0.01}, {"momentum": 0.9}, {"optimizer": "adam", "lr": 1e-3}])
+def test_a_run_has_the_losses_that_it_has_without(
+    tiny: Settings, monkeypatch: pytest.MonkeyPatch, used: dict[str, Any]
+) -> None:
+    linear, shapes = products.linear, []
+    monkeypatch.setattr(products, "linear", lambda *factors: (shapes.append(factors[0].shape), linear(*factors))[1])
+    settings = tiny.model_copy(update=MINI_WIDE | used)
+    with_it, used_in = run(settings), len(shapes)
+    set_worth(monkeypatch, False)
+    without = run(settings)
+    assert len(shapes) == used_in >= 2 * 8 * 5  # five in each step
+    assert losses(with_it) == pytest.approx(losses(without), rel=1e-4)
+    assert [e.loss for e in validations(with_it)] == pytest.approx([e.loss for e in validations(without)], rel=1e-4)
+
+
+def test_a_run_is_the_plain_loop(tiny: Settings, tmp_path: Path) -> None:
+    plainly = plain_loop(
+        torch.nn.CrossEntropyLoss(), lambda parameters: torch.optim.SGD(parameters, lr=0.05), model=Tutorial
+    )
+    events = run(tiny.model_copy(update=MINI_WIDE), tmp_path)
+    assert losses(events) == pytest.approx(plainly.losses, rel=1e-5)
+    for ours, theirs in zip(weights_in(tmp_path / "last.pt"), plainly.weights, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.usefixtures("prompt_disk")
+def test_a_run_that_was_broken_off_ends_with_the_same_bits(tiny: Settings, tmp_path: Path) -> None:
+    settings = Settings(**(tiny.model_dump() | MINI_WIDE | {"save_interval": 0, "epochs": 2}))
+    whole, run = Broken(settings, tmp_path / "whole"), Broken(settings, tmp_path / "broken")
+    whole.go()
+    run.go({3: [commands.SaveCheckpoint()]}, kill_at=5)
+    run.go({11: [commands.Stop()]})
+    run.go()
+    assert differences(whole.outcome(), run.outcome()) == []
+
+
+def test_a_model_without_a_tape_is_left_alone(tiny: Settings) -> None:
+    used = MINI_WIDE | {"grad_accum_steps": 2}
+    step = prepared(tiny.model_copy(update=used)).step
+    assert step.tape is None and not isinstance(step.quickly, Quickly)
+    assert isinstance(prepared(tiny.model_copy(update=NARROW["cnn"])).step.quickly, Quickly)
+
+
+def test_it_is_worth_it_on_amd_with_wide_instructions_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    found: dict[str, bool] = {}
+    for maker in ("AuthenticAMD", "GenuineIntel"):
+        for widest in ("AVX512", "AVX2"):
+            with monkeypatch.context() as patch:
+                patch.setattr(torch.backends.cpu, "get_cpu_capability", lambda widest=widest: widest)
+                patch.setattr(Path, "exists", lambda _path: True)
+                patch.setattr(Path, "read_text", lambda _path, maker=maker, **_: f"vendor_id\t: {maker}\n")
+                products.is_worth_it.cache_clear()
+                found[f"{maker} {widest}"] = products.is_worth_it()
+    products.is_worth_it.cache_clear()
+    assert [name for name, worth in found.items() if worth] == ["AuthenticAMD AVX512"]

@@ -1,0 +1,100 @@
+"""Matrix products on processors whose widest instructions torch leaves unused: they take half the time.
+
+torch multiplies float32 matrices by MKL, which on a processor of AMD does without AVX-512. oneDNN, a part of torch too
+and what it computes convolutions with, does not. Its results differ in the last digits, as between any two processors.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+aten = torch.ops.aten
+
+LEAST = 1 << 22
+"""Multiplications from which on oneDNN was the quicker one everywhere: below it its beginning costs more."""
+
+
+@functools.cache
+def is_worth_it() -> bool:
+    """True on an AMD processor with AVX-512, for a torch that has both libraries."""
+    cpuinfo = Path("/proc/cpuinfo")
+    return (
+        torch.backends.cpu.get_cpu_capability() == "AVX512"
+        and torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
+        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+        and cpuinfo.exists()
+        and "AuthenticAMD" in cpuinfo.read_text(errors="replace")
+    )
+
+
+def linear(X: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """X [m, k] times the transposed weight [n, k], and the bias [n] added, by oneDNN."""
+    product: Tensor = torch.ops.mkldnn._linear_pointwise.default(X, weight, bias, "none", [], "")
+    return product
+
+
+def mm(left: Tensor, right: Tensor) -> Tensor:
+    """left [m, k] times right [k, n]."""
+    return linear(left, right.t())
+
+
+def addmm(bias: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    """bias [n] + left [m, k] times right [k, n]."""
+    return linear(left, right.t(), bias)
+
+
+QUICK: dict[Any, Callable[..., Tensor]] = {
+    aten.mm.default: mm,
+    aten.addmm.default: addmm,
+    aten.linear.default: linear,
+}
+
+
+def instead_of(operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[..., Tensor] | None:
+    """What takes the place of an operation of torch with these arguments; None when it stays as it is."""
+    if operation not in QUICK or kwargs or not is_worth_it():
+        return None
+    factors, biases = (args[1:3], args[:1]) if operation is aten.addmm.default else (args[:2], args[2:])
+    fits = all(factor.dim() == 2 and is_plain(factor) for factor in factors) and size_of(operation, factors) > LEAST
+    return QUICK[operation] if fits and all(bias is None or bias.dim() == 1 for bias in biases) else None
+
+
+def size_of(operation: Any, factors: Sequence[Tensor]) -> int:
+    """Multiplications of a product."""
+    outputs = factors[1].shape[0 if operation is aten.linear.default else 1]
+    return math.prod(factors[0].shape) * outputs
+
+
+def is_plain(tensor: Tensor) -> bool:
+    """True for 32-bit numbers in the memory of the processor."""
+    return tensor.dtype == torch.float32 and tensor.device.type == "cpu"
+
+
+def add_product(weight: Tensor, left: Tensor, right: Tensor, *, beta: float, alpha: float) -> None:
+    """weight [m, n] = beta * weight + alpha * left [m, k] times right [k, n], in its place."""
+    if (product := instead_of(aten.mm.default, (left, right), {})) is None:
+        weight.addmm_(left, right, beta=beta, alpha=alpha)
+        return
+    if beta != 1:
+        weight.mul_(beta)
+    weight.add_(product(left, right), alpha=alpha)
+
+
+class Quickly(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Large products inside it are computed by the quicker library."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    def __torch_dispatch__(
+        self, operation: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        return (instead_of(operation, args, kwargs) or operation)(*args, **kwargs)
