@@ -67,6 +67,8 @@ def test_only_large_products_of_plain_numbers_go_the_other_way(monkeypatch: pyte
         (aten.addmm.default, at_most, {}),
         (aten.mm.default, (left.double(), right.double()), {}),
         (aten.mm.default, (left.to("meta"), right.to("meta")), {}),
+        (aten.mm.default, (left, torch.randn(1, 512).expand(512, 512)), {}),
+        (aten.mm.default, (left, torch.randn(512, 1024)[:, ::2]), {}),
         (aten.addmm.default, (bias, left, right), {"alpha": 2}),
         (aten.addmm.default, (torch.randn(64, 512), left, right), {}),
         (aten.linear.default, (left[None], right.t(), bias), {}),

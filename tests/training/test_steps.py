@@ -86,6 +86,14 @@ def test_the_precision_of_products_is_the_one_that_is_set(tiny: Settings, precis
         torch.set_float32_matmul_precision("highest")
 
 
+def test_a_run_on_the_second_gpu_has_its_steps_recorded_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    for name in ("cuda:1", "cpu"):
+        devices.tune(Settings(), torch.device(name))
+    assert chosen == [torch.device("cuda:1")]
+
+
 # --- a loss that is looked at later, as on a GPU -------------------------------------------------------------------
 
 

@@ -91,8 +91,10 @@ def without_denormals() -> Iterator[None]:
         torch.set_flush_denormal(False)
 
 
-def tune(settings: Settings) -> None:
-    """Set torch up for a run."""
+def tune(settings: Settings, device: torch.device) -> None:
+    """Set torch up for a run on `device`, in this thread."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # what is recorded as a graph is recorded on this one
     if settings.threads:
         torch.set_num_threads(settings.threads)
     torch.set_float32_matmul_precision(settings.matmul_precision)

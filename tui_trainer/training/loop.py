@@ -378,7 +378,7 @@ def prepare(
             yield Warned(text=warning)
     yield Preparing(what="device")
     device = devices.pick(settings.device)
-    devices.tune(settings)
+    devices.tune(settings, device)
     code = own_code.places(settings)
     for kind, found in code.items():  # before the seed: what they draw when they are imported must not matter
         yield Preparing(what=f"{kind} {clean(found.attribute, 60)}")

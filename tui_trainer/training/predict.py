@@ -56,7 +56,7 @@ def predict_files(trained: Trained, names: Iterable[str], top: int, notes: Notes
     Raises:
         ModelError, DeviceError: the model fails.
     """
-    devices.tune(trained.settings)
+    devices.tune(trained.settings, trained.device)
     if len(trained.shape) != 3:
         raise ModelError(
             f"The model of {clean(trained.run)} takes no images. Predict a split of its data: --split valid"
@@ -99,7 +99,7 @@ def predict_split(trained: Trained, split: str, top: int) -> Generator[str | Pre
         DataError: the run's data is not here.
         ModelError, DeviceError: the model fails.
     """
-    devices.tune(trained.settings)
+    devices.tune(trained.settings, trained.device)
     found = yield from splits(trained)
     meter = trained.task.meter(found, trained.device)
     number = 0

@@ -62,7 +62,7 @@ def instead_of(operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     if operation not in QUICK or kwargs or not is_worth_it():
         return None
     factors, biases = (args[1:3], args[:1]) if operation is aten.addmm.default else (args[:2], args[2:])
-    fits = all(factor.dim() == 2 and is_plain(factor) for factor in factors) and size_of(operation, factors) > LEAST
+    fits = all(is_plain(factor) for factor in factors) and size_of(operation, factors) > LEAST
     return QUICK[operation] if fits and all(bias is None or bias.dim() == 1 for bias in biases) else None
 
 
@@ -73,8 +73,10 @@ def size_of(operation: Any, factors: Sequence[Tensor]) -> int:
 
 
 def is_plain(tensor: Tensor) -> bool:
-    """True for 32-bit numbers in the memory of the processor."""
-    return tensor.dtype == torch.float32 and tensor.device.type == "cpu"
+    """True for a matrix of 32-bit numbers that lie row by row or column by column in the memory of the processor."""
+    if tensor.dim() != 2 or tensor.dtype != torch.float32 or tensor.device.type != "cpu":
+        return False
+    return tensor.is_contiguous() or tensor.t().is_contiguous()
 
 
 def add_product(weight: Tensor, left: Tensor, right: Tensor, *, beta: float, alpha: float) -> None:
