@@ -36,7 +36,7 @@ from tui_trainer.run.runs import Run, preview
 from tui_trainer.run.scores import figure, title
 from tui_trainer.run.state import RunState, by
 from tui_trainer.signals import end_within_grace
-from tui_trainer.text import clean, clean_lines, clock, fixed, number, size
+from tui_trainer.text import clean, clean_lines, clock, fixed, number, size, span
 
 QUIET = 30.0
 """Seconds after which a run that has printed nothing says where it is."""
@@ -275,7 +275,7 @@ class LinePrinter:
             score=figure(row.score, s.main),
             wide=self._wide,
             lr=number(row.lr),
-            time=f"{row.seconds:.1f} s",
+            time=span(row.seconds),
             speed=speed,
         )
         best = s.best is not None and s.best.epoch == row.epoch

@@ -81,6 +81,13 @@ def clock(seconds: float | None) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def span(seconds: float) -> str:
+    """A duration as one says it: `0.041 s`, `8.3 s`, `12 s`, `3:20`."""
+    if seconds < 9.95:
+        return f"{number(seconds, 2)} s"
+    return f"{seconds:.0f} s" if seconds < 59.5 else clock(seconds)
+
+
 def ago(seconds: float) -> str:
     """How long ago, in the largest unit that says enough: `8 s ago`, `3 min ago`, `2 h ago`, `5 days ago`."""
     if seconds < 90:

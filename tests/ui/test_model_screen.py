@@ -7,7 +7,8 @@ import pytest
 from tests.ui.conftest import SIZES
 from tests.ui.looks import MEMORY, SPEED, Canned, model, opened
 from tui_trainer.looked import Answer, Layer, Memory, ModelFacts, Speed
-from tui_trainer.ui.model_screen import ModelScreen, span
+from tui_trainer.text import span
+from tui_trainer.ui.model_screen import ModelScreen
 
 WHOLE = [Answer(model=model()), Answer(memory=MEMORY), Answer(speed=SPEED)]
 DEEP = [
@@ -98,8 +99,8 @@ async def test_hostile_answers_are_harmless(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_durations_are_said_as_one_says_them() -> None:
     assert [span(s) for s in (0.0412, 0.84, 3.26, 12.4, 75, 7300)] == [
-        "0.04 s",
-        "0.8 s",
+        "0.041 s",
+        "0.84 s",
         "3.3 s",
         "12 s",
         "1:15",

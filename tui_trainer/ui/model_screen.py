@@ -6,7 +6,7 @@ from textual.content import Content
 from textual.widget import Widget
 
 from tui_trainer.looked import Answer, Memory, ModelFacts, Speed
-from tui_trainer.text import clean, clock, number, percent, size
+from tui_trainer.text import clean, number, percent, size, span
 from tui_trainer.ui.look_screen import KEYS, LEAVING, LookScreen
 from tui_trainer.ui.widgets.data_sheets import bar
 from tui_trainer.ui.widgets.keys import KeyLine, bindings_of
@@ -169,13 +169,6 @@ class Pace(Sheet):
             ("measured", f"{s.batches:,} batches of {s.batch_size:,}, not the first {s.left_out}", MUTED),
         ]
         return labelled(rows, width)
-
-
-def span(seconds: float) -> str:
-    """A duration as one says it: `0.04 s`, `0.8 s`, `12 s`, `3:20`."""
-    if seconds < 10:
-        return f"{number(seconds, 2 if seconds >= 1 else 1)} s"
-    return f"{seconds:.0f} s" if seconds < 60 else clock(seconds)
 
 
 class ModelScreen(LookScreen):

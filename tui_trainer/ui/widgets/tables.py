@@ -18,7 +18,7 @@ from tui_trainer.run.state import (
     LogRow,
     RunState,
 )
-from tui_trainer.text import ago, clean, clock, fixed, number, size
+from tui_trainer.text import ago, clean, fixed, number, size, span
 from tui_trainer.ui.widgets.panel import MUTED, ListPanel, to_come
 
 
@@ -48,7 +48,7 @@ class EpochTable(ListPanel):
         score = f"{figure(row.score, state.main):>{score_width(state)}}"
         text = (
             f"{row.epoch:>{places_of(state)}} {fixed(row.train_loss):>8} {fixed(row.valid_loss):>8} "
-            f"{score} {'★' if best else ' '} {number(row.lr, 3):>9} {clock(row.seconds):>7}"
+            f"{score} {'★' if best else ' '} {number(row.lr, 3):>9} {span(row.seconds):>7}"
         )
         return [Content.styled(text[:width], "bold $success" if best else "")]
 
