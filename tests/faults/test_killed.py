@@ -91,7 +91,7 @@ def test_a_run_killed_five_times_ends_as_one_that_never_was(number: int, killer:
             folder.rename(tmp_path / f"killed {kills} times, nothing saved")
         return killer.run(broken, resume="broken" if begun else "", kill_after=kill_after)
 
-    longest = 0.2 + 0.4 * lasted
+    longest = 0.12 + 0.2 * lasted
     while kills < KILLS:
         if code := go(moments.uniform(0.1, longest)):
             assert code == -9
