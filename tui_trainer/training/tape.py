@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from tui_trainer.training import products
 
@@ -69,18 +68,18 @@ class NotRepeatable(Exception):
     """A step that cannot be noted down; the message says why."""
 
 
-class Calls(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Calls(products.Quickly):  # type: ignore[no-untyped-call]
     """Notes every operation that is carried out inside it, with its arguments and what came of it."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.made: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]] = []
 
     def __torch_dispatch__(
         self, operation: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        result = (products.instead_of(operation, args, kwargs) or operation)(*args, **kwargs)
+        result = super().__torch_dispatch__(operation, types, args, kwargs)
         self.made.append((operation, args, kwargs, result))
         return result
 
