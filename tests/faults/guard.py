@@ -104,14 +104,14 @@ PROTECTIONS = {
     ),
     "gradient is looked at": Protection(
         STEP,
-        "sound = all(math.isfinite(gradient.sum().item()) for gradient in gradients)",
-        "sound = True",
+        "sound = not self._bad.item() and",
+        "sound = True and",
         "tests/faults/test_numbers.py -k poisoned",
     ),
     "gradient as a product is looked at": Protection(
         STEP,
-        "all(product.is_finite() for product in products)",
-        "True",
+        "and all(product.is_finite() for product in products)",
+        "",
         "tests/training/test_tape.py -k product",
     ),
     "NaN is never better": Protection(

@@ -1,11 +1,14 @@
 """Products by the quicker library are those of the usual one, but for the last digits, wherever they are used."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.autograd.profiler import profile
+from torch.nn import functional as F
 
 from tests.training.plain_loop import NARROW, Tutorial, plain_loop, prepared
 from tests.training.test_features import losses, run, validations, weights_in
@@ -13,7 +16,8 @@ from tests.training.test_resume import Broken, differences, prompt_disk  # noqa:
 from tui_trainer.run import commands
 from tui_trainer.settings import Settings
 from tui_trainer.training import optim, products
-from tui_trainer.training.products import LEAST, Quickly, add_product, aten, instead_of
+from tui_trainer.training.products import LEAST, Quickly, add_product, adding, aten, instead_of, row_by_row
+from tui_trainer.training.tape import Tape
 
 MINI_WIDE = {"model_arg": "", "optimizer": "sgd", "lr": 0.05, "valid_fraction": 0.0}
 """The tutorial's model in its full width: that of `tiny` has no product that is large enough."""
@@ -28,6 +32,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def set_worth(monkeypatch: pytest.MonkeyPatch, worth: bool) -> None:
     for module in (products, optim):
         monkeypatch.setattr(module, "is_worth_it", lambda: worth)
+
+
+def products_in(profiled: profile) -> int:
+    """How many products the quicker library has computed."""
+    return sum(event.count for event in profiled.key_averages() if event.key == "mkldnn::_linear_pointwise")
 
 
 def factors(m: int = 64, k: int = 512, n: int = 512) -> tuple[Tensor, Tensor, Tensor]:
@@ -54,9 +63,50 @@ def test_a_product_is_added_to_a_weight_in_its_place(decay: float) -> None:
     _, left, right = factors(512, 64, 784)
     weight = torch.randn(512, 784)
     usual, place = weight.clone().addmm_(left, right, beta=decay, alpha=-0.1), weight.data_ptr()
+    assert adding(left, right) is add_product and adding(left[:8], right) is Tensor.addmm_
     add_product(weight, left, right, beta=decay, alpha=-0.1)
     torch.testing.assert_close(weight, usual, rtol=1e-4, atol=1e-4)
     assert weight.data_ptr() == place
+
+
+@pytest.mark.parametrize("shape", [(512, 64), (784, 64), (1, 7), (5, 1), (10, 512)])
+def test_a_turned_matrix_is_laid_out_row_by_row(shape: tuple[int, int]) -> None:
+    matrix = torch.randn(shape[::-1]).t()
+    laid_out = row_by_row(matrix)
+    assert torch.equal(laid_out, matrix) and laid_out.is_contiguous()
+    part = torch.randn(3 * shape[1], shape[0])[shape[1] : 2 * shape[1]].t()  # it begins in the middle of its memory
+    assert torch.equal(row_by_row(part), part)
+
+
+class Both(nn.Module):
+    """Needs what goes into a relu for something else too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.last = nn.Linear(784, 512), nn.Linear(512, 512), nn.Linear(512, 10)
+
+    def forward(self, X: Tensor) -> Tensor:
+        hidden = torch.relu(self.first(X.flatten(1)))
+        before = self.second(hidden)
+        return self.last(torch.relu(before) + torch.tanh(before))  # type: ignore[no-any-return]
+
+
+def test_a_relu_is_taken_with_the_product_unless_the_product_itself_is_needed() -> None:
+    model = Both()
+    plain, tape = copy.deepcopy(model), Tape(lambda X, y: F.cross_entropy(model(X), y), model)
+    for seed in range(3):
+        torch.manual_seed(seed)
+        X, y = torch.rand(64, 1, 28, 28), torch.randint(10, (64,))
+        loss = F.cross_entropy(plain(X), y)
+        plain.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        with profile() as profiled:
+            found = tape(X, y)
+        torch.testing.assert_close(found, loss.detach(), rtol=1e-5, atol=1e-5)
+        for ours, theirs in zip(model.parameters(), plain.parameters(), strict=True):
+            torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-6)
+    counts = {event.key: event.count for event in profiled.key_averages()}
+    assert counts["aten::relu"] == 1 and products_in(profiled) == 5
 
 
 def test_only_large_products_of_plain_numbers_go_the_other_way(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,13 +146,13 @@ def test_a_model_measured_quickly_says_the_same() -> None:
 def test_a_run_has_the_losses_that_it_has_without(
     tiny: Settings, monkeypatch: pytest.MonkeyPatch, used: dict[str, Any]
 ) -> None:
-    linear, shapes = products.linear, []
-    monkeypatch.setattr(products, "linear", lambda *factors: (shapes.append(factors[0].shape), linear(*factors))[1])
     settings = tiny.model_copy(update=MINI_WIDE | used)
-    with_it, used_in = run(settings), len(shapes)
+    with profile() as quick:
+        with_it = run(settings)
     set_worth(monkeypatch, False)
-    without = run(settings)
-    assert len(shapes) == used_in >= 2 * 8 * 5  # five in each step
+    with profile() as usual:
+        without = run(settings)
+    assert products_in(quick) >= 2 * 8 * 5 and products_in(usual) == 0  # five in each step
     assert losses(with_it) == pytest.approx(losses(without), rel=1e-4)
     assert [e.loss for e in validations(with_it)] == pytest.approx([e.loss for e in validations(without)], rel=1e-4)
 

@@ -20,7 +20,7 @@ from tui_trainer.training import finetune, own, plugins
 from tui_trainer.training.average import Average
 from tui_trainer.training.graph import Graph
 from tui_trainer.training.losses import LossFunction
-from tui_trainer.training.products import Quickly, add_product, is_worth_it
+from tui_trainer.training.products import Quickly, is_worth_it
 from tui_trainer.training.tape import Calls, Product, Tape
 
 LEAST_SCALE = 2.0**-6
@@ -238,14 +238,15 @@ class Step:
         self.scaler = torch.amp.GradScaler(device.type) if s.amp == "fp16" else None
         # The profiler's hooks and a switch for differentiable optimizers cost as much as the update of a small model.
         self._update = type(optimizer).step if is_place(s.optimizer) else inspect.unwrap(type(optimizer).step)
-        self._bad: Tensor | None = None
-        """On the device: 1 since a loss or a gradient was not finite, else 0. None when each is looked at."""
-        if looks_later(device) and optimizer.defaults.get("fused") and self.scaler is None:
-            self._bad = optimizer.found_inf = torch.zeros((), device=device)  # type: ignore[attr-defined]
-            self._unused = torch.zeros((), device=device)
-            self._one = torch.ones((), device=device)
-        self._waits = device.type != "cpu" or self._bad is not None
+        self._bad, self._unused = torch.zeros((), device=device), torch.zeros((), device=device)
+        """On the device: 1 since a loss or a gradient was not finite, else 0; and the batches since then."""
+        self._one = torch.ones((), device=device)
+        self._looks_later = looks_later(device) and bool(optimizer.defaults.get("fused")) and self.scaler is None
+        if self._looks_later:
+            optimizer.found_inf = self._bad  # type: ignore[attr-defined]
+        self._waits = device.type != "cpu" or self._looks_later
         """To look at a number makes the processor wait for the device."""
+        self._few = [p for p in self._parameters if p.numel() <= FEW]
         self._seen = 0
         self.graph: Graph | None = None
         """Replays whole steps on batches of the usual size, when they were recorded."""
@@ -256,7 +257,8 @@ class Step:
         """Has the products of a measurement computed as the tape computes them."""
 
     def _blank_tape(self) -> Tape:
-        factored = self._bad is None and not self._settings.clip_grad and descends(self._optimizer)
+        self._by_kind: list[tuple[list[Product], list[Tensor]]] | None = None
+        factored = not self._looks_later and not self._settings.clip_grad and descends(self._optimizer)
         return Tape(
             lambda X, y: self._loss_function(self._model(X), y), self._model, self._constants, factored=factored
         )
@@ -336,18 +338,27 @@ class Step:
 
     def _descend(self) -> None:
         """The step of an optimizer that `descends`, when some gradients are products."""
-        products = {id(product.weight): product for product in self._products}
-        for group in self._optimizer.param_groups:
-            lr, kept, others = group["lr"], 1 - group["lr"] * group["weight_decay"], []
-            for parameter in group["params"]:
-                if product := products.get(id(parameter)):
-                    add_product(parameter, product.left, product.right, beta=kept, alpha=-lr)
-                elif parameter.grad is not None:
-                    others.append(parameter)
+        for group, (products, others) in zip(self._optimizer.param_groups, self._kinds(), strict=True):
+            lr, kept = group["lr"], 1 - group["lr"] * group["weight_decay"]
+            for product in products:
+                product.add(beta=kept, alpha=-lr)
             if kept != 1:
                 torch._foreach_mul_(others, kept)
             if others:
-                torch._foreach_add_(others, [parameter.grad for parameter in others], alpha=-lr)
+                torch._foreach_add_(others, gradients_of(others), alpha=-lr)
+
+    def _kinds(self) -> list[tuple[list[Product], list[Tensor]]]:
+        """What learns of each of the optimizer's groups: by products, and by gradients. The same in all steps."""
+        if self._by_kind is None:
+            products = {id(product.weight): product for product in self._products}
+            groups: list[list[Tensor]] = [
+                [p for p in group["params"] if p.requires_grad] for group in self._optimizer.param_groups
+            ]
+            self._by_kind = [
+                ([products[id(p)] for p in group if id(p) in products], [p for p in group if id(p) not in products])
+                for group in groups
+            ]
+        return self._by_kind
 
     def _look_at(self, loss: Tensor) -> float | Tensor:
         """The loss to report. On a CPU one that is not finite ends the run here."""
@@ -369,24 +380,30 @@ class Step:
         """
         if self.scaler is not None:
             return
-        gradients = [p.grad for p in self._parameters if p.grad is not None]
-        if self._bad is not None and isinstance(loss, Tensor):
-            torch._amp_foreach_non_finite_check_and_unscale_([*gradients, loss], self._bad, self._one)
+        if isinstance(loss, float):
+            looked_at, products = gradients_of(self._few), self._products
+            if looked_at and self._seen % LOOK_AT_ALL:
+                products = []
+            else:
+                looked_at = gradients_of(self._parameters)
+            self._raise_flag(looked_at)
+            sound = not self._bad.item() and all(product.is_finite() for product in products)
+        elif self._looks_later:
+            self._raise_flag([*gradients_of(self._parameters), loss])
             self._unused.add_(self._bad)
             return
-        if isinstance(loss, Tensor):  # one number is waited for
-            sound = math.isfinite(nn.utils.get_total_norm([*gradients, loss]).item())
-        else:
-            few, products = [gradient for gradient in gradients if gradient.numel() <= FEW], self._products
-            if few and self._seen % LOOK_AT_ALL:
-                gradients, products = few, []
-            # A sum is the cheapest look at every number; one that overflows is as bad.
-            sound = all(math.isfinite(gradient.sum().item()) for gradient in gradients)
-            sound = sound and all(product.is_finite() for product in products)
+        else:  # one number is waited for
+            norm = nn.utils.get_total_norm([*gradients_of(self._parameters), loss])
+            sound = math.isfinite(norm.item())
         if not sound:
             self._drop_gradients()
+            self._bad.zero_()
             is_of_loss = isinstance(loss, Tensor) and not math.isfinite(loss.item())
             raise DivergedError("The loss is not finite" if is_of_loss else "The gradient is not finite (the loss is)")
+
+    def _raise_flag(self, numbers: list[Tensor]) -> None:
+        """Set the flag on the device when one of the numbers is not finite. The kernel multiplies them by one."""
+        torch._amp_foreach_non_finite_check_and_unscale_(numbers, self._bad, self._one)
 
     def _drop_gradients(self) -> None:
         self._products = []
@@ -407,16 +424,15 @@ class Step:
         self._drop_gradients()
         for parameter, gradient in zip(self._parameters, gradients or (), strict=gradients is not None):
             parameter.grad = None if gradient is None else gradient.to(parameter.device).clone()
-        if self._bad is not None:
-            self._bad.zero_()
-            self._unused.zero_()
+        self._bad.zero_()
+        self._unused.zero_()
         self._seen = 0
         if self.graph is not None:
             self.graph.forget()  # it writes to where the optimizer's state was
 
     def unused(self) -> int:
         """Batches since the first whose loss was not finite, that one included; waits for the device."""
-        return 0 if self._bad is None else int(self._unused)
+        return int(self._unused) if self._looks_later else 0
 
     def ends_group(self, batch: int) -> bool:
         """True when the gradients of batch number `batch` complete an optimizer step."""
@@ -449,6 +465,12 @@ def replays(settings: Settings, device: torch.device) -> bool:
     """True when forward and backward pass are replayed from a tape: on a CPU, in steps of one batch in 32 bits."""
     s = settings
     return device.type == "cpu" and s.grad_accum_steps == 1 and s.amp == "off" and not s.compile
+
+
+def gradients_of(parameters: Sequence[Tensor]) -> list[Tensor]:
+    """The gradients that there are; of those that name few places of a large weight, the numbers there."""
+    found = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    return [gradient._values() if gradient.is_sparse else gradient for gradient in found]
 
 
 def looks_later(device: torch.device) -> bool:

@@ -16,6 +16,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 aten = torch.ops.aten
 
+LINEAR: Any = getattr(getattr(torch.ops.mkldnn, "_linear_pointwise", None), "default", None)
+"""oneDNN's product: (X, weight, bias or None, "none" or "relu", [], ""). None where torch lacks it."""
+
 LEAST = 1 << 22
 """Multiplications from which on oneDNN was the quicker one everywhere: below it its beginning costs more."""
 
@@ -28,7 +31,7 @@ def is_worth_it() -> bool:
         torch.backends.cpu.get_cpu_capability() == "AVX512"
         and torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
         and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+        and LINEAR is not None
         and cpuinfo.exists()
         and "AuthenticAMD" in cpuinfo.read_text(errors="replace")
     )
@@ -36,8 +39,19 @@ def is_worth_it() -> bool:
 
 def linear(X: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """X [m, k] times the transposed weight [n, k], and the bias [n] added, by oneDNN."""
-    product: Tensor = torch.ops.mkldnn._linear_pointwise.default(X, weight, bias, "none", [], "")
+    X = X if X.is_contiguous() else row_by_row(X)
+    product: Tensor = LINEAR(X, weight, bias, "none", [], "")
     return product
+
+
+def row_by_row(matrix: Tensor) -> Tensor:
+    """A matrix [n, k] that lies column by column, with its rows one after the other.
+
+    To shuffle k groups of n channels is the same, and torch does it in a third of the time that a copy takes.
+    """
+    n, k = matrix.shape
+    channels = matrix.as_strided((1, n * k, 1, 1), (n * k, 1, n * k, n * k))
+    return torch.channel_shuffle(channels, k).view(n, k)
 
 
 def mm(left: Tensor, right: Tensor) -> Tensor:
@@ -79,14 +93,16 @@ def is_plain(tensor: Tensor) -> bool:
     return tensor.is_contiguous() or tensor.t().is_contiguous()
 
 
+def adding(left: Tensor, right: Tensor) -> Callable[..., object]:
+    """What adds the product of such factors to a weight in its place, as Tensor.addmm_ does."""
+    return Tensor.addmm_ if instead_of(aten.mm.default, (left, right), {}) is None else add_product
+
+
 def add_product(weight: Tensor, left: Tensor, right: Tensor, *, beta: float, alpha: float) -> None:
-    """weight [m, n] = beta * weight + alpha * left [m, k] times right [k, n], in its place."""
-    if (product := instead_of(aten.mm.default, (left, right), {})) is None:
-        weight.addmm_(left, right, beta=beta, alpha=alpha)
-        return
+    """weight [m, n] = beta * weight + alpha * left [m, k] times right [k, n], by oneDNN."""
     if beta != 1:
         weight.mul_(beta)
-    weight.add_(product(left, right), alpha=alpha)
+    weight.add_(linear(left, right.t()), alpha=alpha)
 
 
 class Quickly(TorchDispatchMode):  # type: ignore[no-untyped-call]

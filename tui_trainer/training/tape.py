@@ -8,7 +8,7 @@ on the batch, on the model's parameters and buffers, and on each other's results
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from tui_trainer.training import products
 
-Result = Tensor | tuple[Tensor, Tensor]
-"""Numbers, or the two factors of a product that is not multiplied out."""
-Replay = Callable[[Tensor, Tensor], tuple[Result, ...]]
-"""(X, y) -> the loss and the gradient of each parameter."""
+Replay = Callable[[Tensor, Tensor], Tensor]
+"""(X, y) -> the loss; the gradients are left where they belong."""
+Place = tuple[object, str, Tensor | None]
+"""An object, its attribute, and what of a step is left there."""
 
 aten = torch.ops.aten
 QUICK: dict[Any, Callable[..., Any]] = {
@@ -27,6 +27,8 @@ QUICK: dict[Any, Callable[..., Any]] = {
     aten._log_softmax_backward_data.default: torch._log_softmax_backward_data,
     aten.add.Tensor: torch.add,
     aten.addmm.default: torch.addmm,
+    aten.as_strided.default: torch.as_strided,
+    aten.channel_shuffle.default: torch.channel_shuffle,
     aten.mm.default: torch.mm,
     aten.mul.Tensor: torch.mul,
     aten.ones_like.default: torch.ones_like,
@@ -38,7 +40,7 @@ QUICK: dict[Any, Callable[..., Any]] = {
 """The same operations by another door: these read their arguments in 1 us, the general one takes 2 to 4."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Product:
     """The gradient of a weight as the factors that it is the product of: of a small batch they are far fewer numbers.
 
@@ -49,9 +51,17 @@ class Product:
     weight: nn.Parameter
     """[n, m]"""
     left: Tensor
-    """[n, examples]"""
+    """[n, examples], of the newest step"""
     right: Tensor
-    """[examples, m]"""
+    """[examples, m], of the newest step"""
+    _add: Callable[..., object] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._add = products.adding(self.left, self.right)
+
+    def add(self, *, beta: float, alpha: float) -> None:
+        """weight = beta * weight + alpha * gradient, in its place."""
+        self._add(self.weight, self.left, self.right, beta=beta, alpha=alpha)
 
     def norm(self) -> float:
         """Length of the gradient. Its square is the sum over two products of [examples, examples], each with each."""
@@ -69,7 +79,10 @@ class NotRepeatable(Exception):
 
 
 class Calls(products.Quickly):  # type: ignore[no-untyped-call]
-    """Notes every operation that is carried out inside it, with its arguments and what came of it."""
+    """Notes every operation that is carried out inside it, with its arguments and what came of it.
+
+    What takes the place of a product is noted by its own operations, and before it: the product's is then needless.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,7 +92,11 @@ class Calls(products.Quickly):  # type: ignore[no-untyped-call]
         self, operation: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        result = super().__torch_dispatch__(operation, types, args, kwargs)
+        if (quicker := products.instead_of(operation, args, kwargs)) is None:
+            result = operation(*args, **kwargs)
+        else:
+            with self:
+                result = quicker(*args)
         self.made.append((operation, args, kwargs, result))
         return result
 
@@ -109,38 +126,38 @@ class Tape:
         self.refused = ""
         """Why the step cannot be replayed, once that is known."""
         self.products: list[Product] = []
-        """The gradients of the last call that were not multiplied out; the `grad` of those weights is None."""
+        """The gradients that are not multiplied out; the `grad` of those weights is None."""
 
     def __call__(self, X: Tensor, y: Tensor) -> Tensor:
         """The loss, detached; each parameter's `grad` is its gradient, but for those in `products`."""
         if self._replay is None:
-            results = self._note_down(X, y)
-        else:
-            with torch.no_grad():
-                results = self._replay(X, y)
-        self.products = []
-        for parameter, gradient in zip(self._parameters, results[1:], strict=True):
-            if isinstance(gradient, Tensor):
-                parameter.grad = gradient
-            else:
-                parameter.grad = None
-                self.products.append(Product(parameter, *gradient))
-        assert isinstance(results[0], Tensor)
-        return results[0]
+            return self._note_down(X, y)
+        with torch.no_grad():
+            return self._replay(X, y)
 
-    def _note_down(self, X: Tensor, y: Tensor) -> tuple[Result, ...]:
+    def _note_down(self, X: Tensor, y: Tensor) -> Tensor:
         """A step as always, with an eye on what it consists of."""
         with Calls() as calls:
             loss = self._measure(X, y)
-            whole = (loss, *torch.autograd.grad(loss, self._parameters))
-        results = tuple(self._factors(calls, result) or result for result in whole) if self._factored else whole
+            gradients = torch.autograd.grad(loss, self._parameters)
+        places: list[Place] = []
+        for parameter, gradient in zip(self._parameters, gradients, strict=True):
+            parameter.grad = None
+            factors = self._factors(calls, gradient) if self._factored else None
+            if factors is None:
+                places.append((parameter, "grad", gradient))
+            else:
+                self.products.append(product := Product(parameter, *factors))
+                places += [(parameter, "grad", None), (product, "left", factors[0]), (product, "right", factors[1])]
         try:
             with torch.no_grad():
-                self._replay = Writing(calls, (X, y), self._lasting).function(results)
+                self._replay = Writing(calls, (X, y), self._lasting).function(loss, places)
         except NotRepeatable as reason:
-            self.refused = str(reason)
-            results = whole  # as in all steps to come
-        return tuple(r.detach() if isinstance(r, Tensor) else (r[0].detach(), r[1].detach()) for r in results)
+            self.refused, self.products = str(reason), []
+            places = [(p, "grad", gradient) for p, gradient in zip(self._parameters, gradients, strict=True)]
+        for owner, name, numbers in places:
+            setattr(owner, name, None if numbers is None else numbers.detach())
+        return loss.detach()
 
     def _factors(self, calls: Calls, result: Tensor) -> tuple[Tensor, Tensor] | None:
         """What `result` is the product of, when that is fewer numbers than it has itself, and no step changes them."""
@@ -160,14 +177,35 @@ class Tape:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A call as the function's source has it."""
+
+    names: list[str]
+    """Of its results."""
+    function: str
+    words: list[str]
+    """Its arguments."""
+    read: set[str]
+    """The names of tensors among them."""
+    changes: bool
+    """It writes into one of them."""
+    joined: "Line | None" = None
+    """One call for this one and the one whose result it reads: used where nothing else reads that."""
+
+    def __str__(self) -> str:
+        return f"    {', '.join(self.names)} = {self.function}({', '.join(self.words)})"
+
+
 class Writing:
     """The source of a function that repeats the calls that were noted, a line each."""
 
     def __init__(self, calls: Calls, inputs: tuple[Tensor, Tensor], lasting: list[Tensor]) -> None:
         self._names = {id(inputs[0]): "X", id(inputs[1]): "y"}
         self._known: dict[str, Any] = {}
-        self._lines: list[tuple[list[str], str, set[str], bool]] = []
-        """Of each call: the names of its results, its text, the names it reads, and whether it changes one of them."""
+        self._lines: list[Line] = []
+        self._made: dict[str, tuple[Any, tuple[Any, ...], Line]] = {}
+        """By the name of the result: the operation, its arguments and its line."""
         self._turned: dict[str, str] = {}
         for tensor in lasting:
             self._names[id(tensor)] = self._constant(tensor)
@@ -201,9 +239,27 @@ class Writing:
                 self._names[id(tensor)] = names[-1]
         if operation is aten.t.default:
             self._turned[names[0]] = words[0]
-        changes = bool(operation._schema.is_mutable)
-        call = self._constant(products.instead_of(operation, args, kwargs) or QUICK.get(operation, operation))
-        self._lines.append((names, f"{call}({', '.join(words)})", read, changes))
+        function = self._constant(QUICK.get(operation, operation))
+        joined = self._joined(operation, words, names, result)
+        line = Line(names, function, words, read, bool(operation._schema.is_mutable), joined)
+        self._lines.append(line)
+        self._made[names[0]] = operation, args, line
+
+    def _joined(self, operation: Any, words: list[str], names: list[str], result: Any) -> Line | None:
+        """The call that gives the result of `operation` in place of the one whose result it reads first, if any does.
+
+        oneDNN takes the relu of a product as it writes it; a sum need not keep the dimensions that a view drops.
+        """
+        if not words or words[0] not in self._made:
+            return None
+        before, args, line = self._made[words[0]]
+        if operation is aten.relu.default and before is products.LINEAR and args[3] == "none":
+            return replace(line, names=names, words=[*line.words[:3], repr("relu"), *line.words[4:]])
+        if operation is aten.view.default and before is aten.sum.dim_IntList and args[2:] == (True,):
+            kept = [size for at, size in enumerate(args[0].shape) if at not in args[1]]
+            if list(result.shape) == kept and all(at >= 0 for at in args[1]):
+                return replace(line, names=names, words=line.words[:2])
+        return None
 
     def _text(self, value: Any, read: set[str]) -> str:
         """An argument as the function's source names it; the names of tensors are added to `read`."""
@@ -216,24 +272,28 @@ class Writing:
         if isinstance(value, (list, tuple)):
             items = "".join(self._text(item, read) + ", " for item in value)
             return f"[{items}]" if isinstance(value, list) else f"({items})"
-        return repr(value) if value is None or isinstance(value, (bool, int)) else self._constant(value)
+        return repr(value) if value is None or isinstance(value, (bool, int, str)) else self._constant(value)
 
-    def function(self, results: tuple[Result, ...]) -> Replay:
-        """What gives `results` for another batch. Calls that nothing needs are left out, and memory is let go early."""
-        returned: set[str] = set()
-        wanted = [self._text(result, returned) for result in results]
-        needed, kept = set(returned), []
-        for names, text, read, changes in reversed(self._lines):
-            if changes or needed & set(names):
-                needed |= read
-                kept.append((names, text, read))
-        source, seen = [f"    return {', '.join(wanted)},"], set(returned)
-        for names, text, read in kept:
-            last_used = {name for name in read | set(names) if name[0] == "v"} - seen
+    def function(self, loss: Tensor, places: list[Place]) -> Replay:
+        """What gives the loss of another batch, and leaves what else comes of it in its `places`.
+
+        Calls that nothing needs are left out, and memory is let go early.
+        """
+        needed: set[str] = set()
+        last = [f"    {self._constant(owner)}.{name} = {self._text(tensor, needed)}" for owner, name, tensor in places]
+        last.append(f"    return {self._text(loss, needed)}")
+        seen, source = set(needed), last[::-1]
+        for line in reversed(self._lines):
+            if not line.changes and not needed & set(line.names):
+                continue
+            if line.joined is not None and line.words[0] not in needed:
+                line = line.joined
+            needed |= line.read
+            last_used = {name for name in line.read | set(line.names) if name[0] == "v"} - seen
             seen |= last_used
             if last_used:
                 source.append(f"    del {', '.join(sorted(last_used))}")
-            source.append(f"    {', '.join(names)} = {text}")
+            source.append(str(line))
         space = dict(self._known)
         exec("def replay(X, y):\n" + "\n".join(reversed(source)), space)  # names and calls of ours only
         replay: Replay = space["replay"]
