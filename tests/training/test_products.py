@@ -16,7 +16,7 @@ from tests.training.test_resume import Broken, differences, prompt_disk  # noqa:
 from tui_trainer.run import commands
 from tui_trainer.settings import Settings
 from tui_trainer.training import optim, products
-from tui_trainer.training.products import LEAST, Quickly, add_product, adding, aten, instead_of, row_by_row
+from tui_trainer.training.products import LEAST, Quickly, add_product, adding, aten, by_few, instead_of, row_by_row
 from tui_trainer.training.tape import Tape
 
 MINI_WIDE = {"model_arg": "", "optimizer": "sgd", "lr": 0.05, "valid_fraction": 0.0}
@@ -76,6 +76,36 @@ def test_a_turned_matrix_is_laid_out_row_by_row(shape: tuple[int, int]) -> None:
     assert torch.equal(laid_out, matrix) and laid_out.is_contiguous()
     part = torch.randn(3 * shape[1], shape[0])[shape[1] : 2 * shape[1]].t()  # it begins in the middle of its memory
     assert torch.equal(row_by_row(part), part)
+
+
+def test_a_product_of_few_numbers_is_left_to_one_thread() -> None:
+    before, used = torch.get_num_threads(), list[int]()
+
+    def watched(*args: Tensor) -> Tensor:
+        used.append(torch.get_num_threads())
+        return torch.mm(*args)
+
+    _, left, right = factors(64, 512, 10)
+    alone = by_few(aten.mm.default, (left, right), watched)
+    torch.set_num_threads(2)
+    try:
+        torch.testing.assert_close(alone(left, right), left @ right, rtol=1e-4, atol=1e-4)
+        with pytest.raises(RuntimeError):
+            alone(left, left)
+        assert used == [1, 1] and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_other_products_and_processors_keep_their_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    bias, left, right = factors(64, 512, 10)
+    assert by_few(aten.mm.default, (left, right), torch.mm) is not torch.mm
+    assert by_few(aten.addmm.default, (bias, left, right), torch.addmm) is not torch.addmm
+    assert by_few(aten.mm.default, factors(64, 512, 32)[1:], torch.mm) is torch.mm
+    assert by_few(aten.mm.default, (left.double(), right.double()), torch.mm) is torch.mm
+    assert by_few(aten.relu.default, (left,), torch.relu) is torch.relu
+    set_worth(monkeypatch, False)
+    assert by_few(aten.mm.default, (left, right), torch.mm) is torch.mm
 
 
 class Both(nn.Module):

@@ -73,7 +73,8 @@ def train(course: Course) -> Iterator[Happening]:
     """One epoch, or what is left of it. X is [N, C, H, W] float32 on `course.device`, y is [N] int64 class indices."""
     course.learning_mode()
     for batch, (X, y) in course.train_batches():
-        if not len(X):  # it is still waited for
+        examples = len(X)
+        if not examples:  # it is still waited for
             yield Preparing(what=course.waiting())
             yield from obey(course)
             continue
@@ -83,7 +84,7 @@ def train(course: Course) -> Iterator[Happening]:
             loss = course.step(*course.learned_from(X, y, batch), batch)  # predict, measure, backward, update
         except Exception as error:
             raise course.fault_of_step(error, X) from error
-        course.count(loss, len(X))
+        course.count(loss, examples)
         if course.due():  # .item() waits for the device, so only when it will be seen
             yield course.report()
         if course.warnings:

@@ -31,6 +31,9 @@ FEW = 8192
 LOOK_AT_ALL = 8
 """Steps from one look at all gradients to the next."""
 
+Kinds = tuple[list[Product], list[nn.Parameter], list[Tensor]]
+"""Products that are added to weights, parameters with a gradient, and their weights."""
+
 SIXTEEN_BITS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 """The types of mixed precision by the words of the setting `amp`."""
 
@@ -257,7 +260,7 @@ class Step:
         """Has the products of a measurement computed as the tape computes them."""
 
     def _blank_tape(self) -> Tape:
-        self._by_kind: list[tuple[list[Product], list[Tensor]]] | None = None
+        self._by_kind: list[Kinds] | None = None
         factored = not self._looks_later and not self._settings.clip_grad and descends(self._optimizer)
         return Tape(
             lambda X, y: self._loss_function(self._model(X), y), self._model, self._constants, factored=factored
@@ -296,11 +299,13 @@ class Step:
 
     def learn(self, X: Tensor, y: Tensor, share: float = 1.0, *, ends_group: bool = True) -> float | Tensor:
         """The tutorial's step. `share` is this batch's part of the examples in its accumulation group."""
-        if self._stale:
-            self._drop_gradients()
-            self._stale = False
         whole = len(X) == self._settings.batch_size  # the tape and the compiled model are made for these
-        if whole and self.tape is not None and not self.tape.refused:
+        replays = whole and self.tape is not None and not self.tape.refused
+        if self._stale and not (replays and self._products):  # a few small ones the tape just writes over
+            self._drop_gradients()
+        self._stale = False
+        if replays:
+            assert self.tape is not None
             loss = self._look_at(self.tape(X, y))
             self._products = self.tape.products
             self._look_at_gradients(loss)
@@ -327,38 +332,34 @@ class Step:
         if self.scaler is not None:
             self.scaler.step(self._optimizer)
             self.scaler.update()
+        elif self._products:
+            self._descend()
         else:
             with torch.no_grad():
-                if self._products:
-                    self._descend()
-                else:
-                    self._update(self._optimizer)
+                self._update(self._optimizer)
         if self._average is not None:
             self._average.update()
 
     def _descend(self) -> None:
         """The step of an optimizer that `descends`, when some gradients are products."""
-        for group, (products, others) in zip(self._optimizer.param_groups, self._kinds(), strict=True):
+        if self._by_kind is None:
+            self._by_kind = [self._kinds(group["params"]) for group in self._optimizer.param_groups]
+        for group, (products, others, weights) in zip(self._optimizer.param_groups, self._by_kind, strict=True):
             lr, kept = group["lr"], 1 - group["lr"] * group["weight_decay"]
             for product in products:
                 product.add(beta=kept, alpha=-lr)
             if kept != 1:
-                torch._foreach_mul_(others, kept)
-            if others:
-                torch._foreach_add_(others, gradients_of(others), alpha=-lr)
+                torch._foreach_mul_(weights, kept)
+            if weights:
+                torch._foreach_add_(weights, gradients_of(others), alpha=-lr)
 
-    def _kinds(self) -> list[tuple[list[Product], list[Tensor]]]:
-        """What learns of each of the optimizer's groups: by products, and by gradients. The same in all steps."""
-        if self._by_kind is None:
-            products = {id(product.weight): product for product in self._products}
-            groups: list[list[Tensor]] = [
-                [p for p in group["params"] if p.requires_grad] for group in self._optimizer.param_groups
-            ]
-            self._by_kind = [
-                ([products[id(p)] for p in group if id(p) in products], [p for p in group if id(p) not in products])
-                for group in groups
-            ]
-        return self._by_kind
+    def _kinds(self, parameters: list[nn.Parameter]) -> Kinds:
+        """What learns by products, what by gradients, and the weights of the latter, detached."""
+        products = {product.weight.data_ptr(): product for product in self._products}
+        learns = [p for p in parameters if p.requires_grad]
+        others = [p for p in learns if p.data_ptr() not in products]
+        weights = [p.detach() for p in others]
+        return [products[p.data_ptr()] for p in learns if p.data_ptr() in products], others, weights
 
     def _look_at(self, loss: Tensor) -> float | Tensor:
         """The loss to report. On a CPU one that is not finite ends the run here."""
@@ -469,8 +470,7 @@ def replays(settings: Settings, device: torch.device) -> bool:
 
 def gradients_of(parameters: Sequence[Tensor]) -> list[Tensor]:
     """The gradients that there are; of those that name few places of a large weight, the numbers there."""
-    found = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    return [gradient._values() if gradient.is_sparse else gradient for gradient in found]
+    return [grad._values() if grad.is_sparse else grad for p in parameters if (grad := p.grad) is not None]
 
 
 def looks_later(device: torch.device) -> bool:

@@ -21,6 +21,8 @@ LINEAR: Any = getattr(getattr(torch.ops.mkldnn, "_linear_pointwise", None), "def
 
 LEAST = 1 << 22
 """Multiplications from which on oneDNN was the quicker one everywhere: below it its beginning costs more."""
+FEW = 1 << 19
+"""Multiplications for which one thread is enough: that two meet takes as long, and longer where they share no cache."""
 
 
 @functools.cache
@@ -78,6 +80,28 @@ def instead_of(operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     factors, biases = (args[1:3], args[:1]) if operation is aten.addmm.default else (args[:2], args[2:])
     fits = all(is_plain(factor) for factor in factors) and size_of(operation, factors) > LEAST
     return QUICK[operation] if fits and all(bias is None or bias.dim() == 1 for bias in biases) else None
+
+
+def by_few(operation: Any, args: tuple[Any, ...], function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """`function`, which carries out `operation`, by one thread where more would only get into each other's way."""
+    if operation not in (aten.mm.default, aten.addmm.default) or not is_worth_it():
+        return function
+    factors = args[-2:]
+    return by_one_thread(function) if all(map(is_plain, factors)) and size_of(operation, factors) <= FEW else function
+
+
+def by_one_thread(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The same without the threads beside this one."""
+
+    def call(*args: Any) -> Tensor:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return function(*args)
+        finally:
+            torch.set_num_threads(threads)
+
+    return call
 
 
 def size_of(operation: Any, factors: Sequence[Tensor]) -> int:

@@ -31,7 +31,6 @@ QUICK: dict[Any, Callable[..., Any]] = {
     aten.channel_shuffle.default: torch.channel_shuffle,
     aten.mm.default: torch.mm,
     aten.mul.Tensor: torch.mul,
-    aten.ones_like.default: torch.ones_like,
     aten.relu.default: torch.relu,
     aten.sum.dim_IntList: torch.sum,
     aten.t.default: torch.t,
@@ -48,8 +47,8 @@ class Product:
     through the memory three times.
     """
 
-    weight: nn.Parameter
-    """[n, m]"""
+    weight: Tensor
+    """[n, m], detached: it is changed past autograd."""
     left: Tensor
     """[n, examples], of the newest step"""
     right: Tensor
@@ -137,9 +136,12 @@ class Tape:
 
     def _note_down(self, X: Tensor, y: Tensor) -> Tensor:
         """A step as always, with an eye on what it consists of."""
-        with Calls() as calls:
+        calls = Calls()
+        with calls:
             loss = self._measure(X, y)
-            gradients = torch.autograd.grad(loss, self._parameters)
+        one = torch.ones_like(loss.detach())  # else it would be made anew in each step
+        with calls:
+            gradients = torch.autograd.grad(loss, self._parameters, one)
         places: list[Place] = []
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
             parameter.grad = None
@@ -147,11 +149,11 @@ class Tape:
             if factors is None:
                 places.append((parameter, "grad", gradient))
             else:
-                self.products.append(product := Product(parameter, *factors))
-                places += [(parameter, "grad", None), (product, "left", factors[0]), (product, "right", factors[1])]
+                self.products.append(product := Product(parameter.detach(), *factors))
+                places += [(product, "left", factors[0]), (product, "right", factors[1])]
         try:
             with torch.no_grad():
-                self._replay = Writing(calls, (X, y), self._lasting).function(loss, places)
+                self._replay = Writing(calls, (X, y), [*self._lasting, one]).function(loss, places)
         except NotRepeatable as reason:
             self.refused, self.products = str(reason), []
             places = [(p, "grad", gradient) for p, gradient in zip(self._parameters, gradients, strict=True)]
@@ -239,7 +241,8 @@ class Writing:
                 self._names[id(tensor)] = names[-1]
         if operation is aten.t.default:
             self._turned[names[0]] = words[0]
-        function = self._constant(QUICK.get(operation, operation))
+        call = QUICK.get(operation, operation._op)  # what the operation calls itself, past a frame of Python
+        function = self._constant(products.by_few(operation, args, call))
         joined = self._joined(operation, words, names, result)
         line = Line(names, function, words, read, bool(operation._schema.is_mutable), joined)
         self._lines.append(line)
