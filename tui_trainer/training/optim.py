@@ -299,13 +299,11 @@ class Step:
 
     def learn(self, X: Tensor, y: Tensor, share: float = 1.0, *, ends_group: bool = True) -> float | Tensor:
         """The tutorial's step. `share` is this batch's part of the examples in its accumulation group."""
-        whole = len(X) == self._settings.batch_size  # the tape and the compiled model are made for these
-        replays = whole and self.tape is not None and not self.tape.refused
-        if self._stale and not (replays and self._products):  # a few small ones the tape just writes over
+        if self._stale:
             self._drop_gradients()
-        self._stale = False
-        if replays:
-            assert self.tape is not None
+            self._stale = False
+        whole = len(X) == self._settings.batch_size  # the tape and the compiled model are made for these
+        if whole and self.tape is not None and not self.tape.refused:
             loss = self._look_at(self.tape(X, y))
             self._products = self.tape.products
             self._look_at_gradients(loss)

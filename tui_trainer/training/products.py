@@ -83,11 +83,13 @@ def instead_of(operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
 
 
 def by_few(operation: Any, args: tuple[Any, ...], function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """`function`, which carries out `operation`, by one thread where more would only get into each other's way."""
-    if operation not in (aten.mm.default, aten.addmm.default) or not is_worth_it():
+    """`function`, which carries out `operation`, by one thread where more would only get into each other's way.
+
+    With a bias, as in a forward pass, two were the quicker ones: the sums are longer there, and the results fewer.
+    """
+    if operation is not aten.mm.default or not is_worth_it():
         return function
-    factors = args[-2:]
-    return by_one_thread(function) if all(map(is_plain, factors)) and size_of(operation, factors) <= FEW else function
+    return by_one_thread(function) if all(map(is_plain, args)) and size_of(operation, args) <= FEW else function
 
 
 def by_one_thread(function: Callable[..., Tensor]) -> Callable[..., Tensor]:

@@ -18,7 +18,7 @@ from tui_trainer.training import products
 
 Replay = Callable[[Tensor, Tensor], Tensor]
 """(X, y) -> the loss; the gradients are left where they belong."""
-Place = tuple[object, str, Tensor | None]
+Place = tuple[object, str, Tensor]
 """An object, its attribute, and what of a step is left there."""
 
 aten = torch.ops.aten
@@ -158,7 +158,7 @@ class Tape:
             self.refused, self.products = str(reason), []
             places = [(p, "grad", gradient) for p, gradient in zip(self._parameters, gradients, strict=True)]
         for owner, name, numbers in places:
-            setattr(owner, name, None if numbers is None else numbers.detach())
+            setattr(owner, name, numbers.detach())
         return loss.detach()
 
     def _factors(self, calls: Calls, result: Tensor) -> tuple[Tensor, Tensor] | None:
