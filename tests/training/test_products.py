@@ -16,7 +16,7 @@ from tests.training.test_resume import Broken, differences, prompt_disk  # noqa:
 from tui_trainer.run import commands
 from tui_trainer.settings import Settings
 from tui_trainer.training import optim, products
-from tui_trainer.training.products import LEAST, Quickly, add_product, adding, aten, by_few, instead_of, row_by_row
+from tui_trainer.training.products import LEAST, Quickly, adding, aten, by_few, instead_of, row_by_row
 from tui_trainer.training.tape import Tape
 
 MINI_WIDE = {"model_arg": "", "optimizer": "sgd", "lr": 0.05, "valid_fraction": 0.0}
@@ -59,14 +59,16 @@ def test_a_product_is_the_same_by_either_library(turned: tuple[bool, bool]) -> N
 
 
 @pytest.mark.parametrize("decay", [1.0, 0.9])
-def test_a_product_is_added_to_a_weight_in_its_place(decay: float) -> None:
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_product_is_added_to_a_weight_in_its_place(decay: float, *, turned: bool) -> None:
     _, left, right = factors(512, 64, 784)
+    left = left.t().contiguous().t() if turned else left
     weight = torch.randn(512, 784)
     usual, place = weight.clone().addmm_(left, right, beta=decay, alpha=-0.1), weight.data_ptr()
-    assert adding(left, right) is add_product and adding(left[:8], right) is Tensor.addmm_
-    add_product(weight, left, right, beta=decay, alpha=-0.1)
+    adding(left, right)(weight, left, right, beta=decay, alpha=-0.1)
     torch.testing.assert_close(weight, usual, rtol=1e-4, atol=1e-4)
-    assert weight.data_ptr() == place
+    assert weight.data_ptr() == place and adding(left, right) is not Tensor.addmm_
+    assert adding(left[:8], right) is Tensor.addmm_
 
 
 @pytest.mark.parametrize("shape", [(512, 64), (784, 64), (1, 7), (5, 1), (10, 512)])

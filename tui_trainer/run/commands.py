@@ -204,10 +204,9 @@ class Inbox:
 
     def take(self) -> Command | None:
         """The next command, or None at once when there is none."""
-        try:
-            return self._first.popleft() if self._first else self._queue.get_nowait()
-        except queue.Empty:
-            return None
+        if self._first:
+            return self._first.popleft()
+        return None if self._queue.empty() else self._queue.get()  # nobody else takes from it
 
     def wait(self) -> Command:
         """The next command, however long it takes."""

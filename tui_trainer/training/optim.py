@@ -345,7 +345,7 @@ class Step:
         for group, (products, others, weights) in zip(self._optimizer.param_groups, self._by_kind, strict=True):
             lr, kept = group["lr"], 1 - group["lr"] * group["weight_decay"]
             for product in products:
-                product.add(beta=kept, alpha=-lr)
+                product.add(product.weight, product.left, product.right, beta=kept, alpha=-lr)
             if kept != 1:
                 torch._foreach_mul_(weights, kept)
             if weights:

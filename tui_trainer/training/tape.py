@@ -53,14 +53,11 @@ class Product:
     """[n, examples], of the newest step"""
     right: Tensor
     """[examples, m], of the newest step"""
-    _add: Callable[..., object] = field(init=False)
+    add: Callable[..., object] = field(init=False)
+    """(weight, left, right, beta=, alpha=): weight = beta * weight + alpha * gradient, in its place."""
 
     def __post_init__(self) -> None:
-        self._add = products.adding(self.left, self.right)
-
-    def add(self, *, beta: float, alpha: float) -> None:
-        """weight = beta * weight + alpha * gradient, in its place."""
-        self._add(self.weight, self.left, self.right, beta=beta, alpha=alpha)
+        self.add = products.adding(self.left, self.right)
 
     def norm(self) -> float:
         """Length of the gradient. Its square is the sum over two products of [examples, examples], each with each."""
