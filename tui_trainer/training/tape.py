@@ -31,6 +31,7 @@ QUICK: dict[Any, Callable[..., Any]] = {
     aten.channel_shuffle.default: torch.channel_shuffle,
     aten.mm.default: torch.mm,
     aten.mul.Tensor: torch.mul,
+    aten.ones_like.default: torch.ones_like,
     aten.relu.default: torch.relu,
     aten.sum.dim_IntList: torch.sum,
     aten.t.default: torch.t,
@@ -133,12 +134,9 @@ class Tape:
 
     def _note_down(self, X: Tensor, y: Tensor) -> Tensor:
         """A step as always, with an eye on what it consists of."""
-        calls = Calls()
-        with calls:
+        with Calls() as calls:
             loss = self._measure(X, y)
-        one = torch.ones_like(loss.detach())  # else it would be made anew in each step
-        with calls:
-            gradients = torch.autograd.grad(loss, self._parameters, one)
+            gradients = torch.autograd.grad(loss, self._parameters)
         places: list[Place] = []
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
             parameter.grad = None
@@ -150,7 +148,7 @@ class Tape:
                 places += [(product, "left", factors[0]), (product, "right", factors[1])]
         try:
             with torch.no_grad():
-                self._replay = Writing(calls, (X, y), [*self._lasting, one]).function(loss, places)
+                self._replay = Writing(calls, (X, y), self._lasting).function(loss, places)
         except NotRepeatable as reason:
             self.refused, self.products = str(reason), []
             places = [(p, "grad", gradient) for p, gradient in zip(self._parameters, gradients, strict=True)]
