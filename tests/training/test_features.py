@@ -365,6 +365,18 @@ def test_an_epoch_ended_on_request_goes_to_its_validation_and_the_next_begins_wh
     assert events[-1].reason == "finished"
 
 
+def test_an_epoch_is_ended_after_a_measurement_that_was_under_way(tiny: Settings) -> None:
+    events = list(steered(tiny, {3: [commands.Evaluate(), commands.EndEpoch()]}))
+    assert [(e.epoch, e.step) for e in validations(events)] == [(1, 3), (1, 3), (2, 11)]
+    assert any("ends early, after batch 3 of 8" in warned.text for warned in only(Warned, events))
+
+
+def test_an_epoch_without_a_batch_left_is_not_ended_early(tiny: Settings) -> None:
+    events = list(steered(tiny, {8: [commands.EndEpoch()]}))
+    assert [(e.epoch, e.step) for e in validations(events)] == [(1, 8), (2, 16)]
+    assert [warned.text for warned in only(Warned, events)] == ["epoch 1 has no batch left to leave out"]
+
+
 def test_an_epoch_ended_inside_a_group_still_takes_the_whole_groups_step(tiny: Settings) -> None:
     events = list(steered(tiny.model_copy(update={"grad_accum_steps": 4, "epochs": 1}), {2: [commands.EndEpoch()]}))
     last = only(BatchTrained, events)[-1]

@@ -288,7 +288,9 @@ def obey(course: Course, *, waits: bool = True) -> Iterator[Happening]:
             case commands.Evaluate() if not course.measuring:
                 yield from evaluate(course, "valid")
                 course.learning_mode()
-            case commands.EndEpoch() if not course.measuring and course.batch < course.batches:
+            case commands.EndEpoch() if course.at_end_of_epoch():
+                yield Warned(text=f"epoch {course.epoch} has no batch left to leave out", answers="EndEpoch")
+            case commands.EndEpoch():
                 course.ends_epoch = True
                 where = f"after batch {course.batch:,} of {course.batches:,}"
                 yield Warned(text=f"epoch {course.epoch} ends early, {where}", answers="EndEpoch")
