@@ -95,8 +95,8 @@ def tune(settings: Settings, device: torch.device) -> None:
     """Set torch up for a run on `device`, in this thread."""
     if device.type == "cuda":
         torch.cuda.set_device(device)  # what is recorded as a graph is recorded on this one
-    if device.type == "cpu":
-        keep_no_pieces_apart()
+    if device.type == "cpu":  # it would join small pieces again with each tensor: a hundredth of a small model's step
+        tell_glibc("mallopt", M_MXFAST, 0)
     if settings.threads:
         torch.set_num_threads(settings.threads)
     torch.set_float32_matmul_precision(settings.matmul_precision)
@@ -111,13 +111,11 @@ M_MXFAST = 1
 """glibc's name for the largest size of the freed pieces that it keeps apart for a while."""
 
 
-def keep_no_pieces_apart() -> None:
-    """Have glibc join small pieces of memory as they are freed.
-
-    It would join all that it has kept whenever a tensor is made: a hundredth of a small model's step.
-    """
-    with suppress(OSError, AttributeError):  # another library for memory needs no such word
-        ctypes.CDLL(None).mallopt(M_MXFAST, 0)
+def tell_glibc(name: str, *words: int) -> None:
+    """Call a function of glibc about memory; another libc needs no such word."""
+    if sys.platform == "linux":
+        with suppress(AttributeError, OSError):
+            getattr(ctypes.CDLL(None), name)(*words)
 
 
 def held(device: torch.device) -> int:
@@ -141,6 +139,4 @@ def give_back(device: torch.device) -> None:
         torch.mps.empty_cache()
     elif device.type == "xpu":
         torch.xpu.empty_cache()
-    if sys.platform == "linux":
-        with suppress(AttributeError, OSError):  # a libc other than glibc gives back by itself
-            ctypes.CDLL(None).malloc_trim(0)
+    tell_glibc("malloc_trim", 0)

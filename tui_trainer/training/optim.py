@@ -31,8 +31,8 @@ FEW = 8192
 LOOK_AT_ALL = 8
 """Steps from one look at all gradients to the next."""
 
-Kinds = tuple[list[Product], list[nn.Parameter], list[Tensor]]
-"""Products that are added to weights, parameters with a gradient, and their weights."""
+Kinds = tuple[list[Product], list[Tensor]]
+"""What learns by products, and the parameters that learn by a gradient."""
 
 SIXTEEN_BITS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 """The types of mixed precision by the words of the setting `amp`."""
@@ -330,11 +330,12 @@ class Step:
         if self.scaler is not None:
             self.scaler.step(self._optimizer)
             self.scaler.update()
-        elif self._products:
-            self._descend()
         else:
             with torch.no_grad():
-                self._update(self._optimizer)
+                if self._products:
+                    self._descend()
+                else:
+                    self._update(self._optimizer)
         if self._average is not None:
             self._average.update()
 
@@ -342,22 +343,20 @@ class Step:
         """The step of an optimizer that `descends`, when some gradients are products."""
         if self._by_kind is None:
             self._by_kind = [self._kinds(group["params"]) for group in self._optimizer.param_groups]
-        for group, (products, others, weights) in zip(self._optimizer.param_groups, self._by_kind, strict=True):
+        for group, (products, others) in zip(self._optimizer.param_groups, self._by_kind, strict=True):
             lr, kept = group["lr"], 1 - group["lr"] * group["weight_decay"]
             for product in products:
-                product.add(product.weight, product.left, product.right, beta=kept, alpha=-lr)
+                product.add(beta=kept, alpha=-lr)
             if kept != 1:
-                torch._foreach_mul_(weights, kept)
-            if weights:
-                torch._foreach_add_(weights, gradients_of(others), alpha=-lr)
+                torch._foreach_mul_(others, kept)
+            if others:
+                torch._foreach_add_(others, gradients_of(others), alpha=-lr)
 
     def _kinds(self, parameters: list[nn.Parameter]) -> Kinds:
-        """What learns by products, what by gradients, and the weights of the latter, detached."""
-        products = {product.weight.data_ptr(): product for product in self._products}
+        """What of these learns by products, and what by gradients. The same in all steps."""
+        products = {id(product.weight): product for product in self._products}
         learns = [p for p in parameters if p.requires_grad]
-        others = [p for p in learns if p.data_ptr() not in products]
-        weights = [p.detach() for p in others]
-        return [products[p.data_ptr()] for p in learns if p.data_ptr() in products], others, weights
+        return [products[id(p)] for p in learns if id(p) in products], [p for p in learns if id(p) not in products]
 
     def _look_at(self, loss: Tensor) -> float | Tensor:
         """The loss to report. On a CPU one that is not finite ends the run here."""
@@ -375,7 +374,7 @@ class Step:
         Where looking is left for later, one kernel raises the flag for gradients and loss alike.
 
         What is bad on the way back is bad in every layer before: biases, whose gradients are few numbers, tell it at
-        once. To add up the large ones takes a twentieth of a small model's step, and so it is done now and then.
+        once. To look at the large ones takes a twentieth of a small model's step, and so it is done now and then.
         """
         if self.scaler is not None:
             return

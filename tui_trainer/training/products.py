@@ -121,20 +121,14 @@ def is_plain(tensor: Tensor) -> bool:
 
 def adding(left: Tensor, right: Tensor) -> Callable[..., object]:
     """What adds the product of factors like these to a weight in its place, called as Tensor.addmm_ is."""
-    if instead_of(aten.mm.default, (left, right), {}) is None:
-        return Tensor.addmm_
-    n, k = left.shape
-    turned, size, stride = not left.is_contiguous(), (1, n * k, 1, 1), (n * k, 1, n * k, n * k)
-    shuffle, linear = torch.channel_shuffle, LINEAR._op
+    return Tensor.addmm_ if instead_of(aten.mm.default, (left, right), {}) is None else add_product
 
-    def add(weight: Tensor, left: Tensor, right: Tensor, *, beta: float, alpha: float) -> None:
-        if beta != 1:
-            weight.mul_(beta)
-        if turned:  # as in `row_by_row`: a call more would cost a hundredth of a small model's step
-            left = shuffle(left.as_strided(size, stride), k).view(n, k)
-        weight.add_(linear(left, right.t(), None, "none", [], ""), alpha=alpha)
 
-    return add
+def add_product(weight: Tensor, left: Tensor, right: Tensor, *, beta: float, alpha: float) -> None:
+    """weight [m, n] = beta * weight + alpha * left [m, k] times right [k, n], in its place, by oneDNN."""
+    if beta != 1:
+        weight.mul_(beta)
+    weight.add_(linear(left, right.t()), alpha=alpha)
 
 
 class Quickly(TorchDispatchMode):  # type: ignore[no-untyped-call]

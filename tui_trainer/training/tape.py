@@ -48,17 +48,20 @@ class Product:
     through the memory three times.
     """
 
-    weight: Tensor
-    """[n, m], detached: it is changed past autograd."""
+    weight: nn.Parameter
+    """[n, m]"""
     left: Tensor
     """[n, examples], of the newest step"""
     right: Tensor
     """[examples, m], of the newest step"""
-    add: Callable[..., object] = field(init=False)
-    """(weight, left, right, beta=, alpha=): weight = beta * weight + alpha * gradient, in its place."""
+    _add: Callable[..., object] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.add = products.adding(self.left, self.right)
+        self._add = products.adding(self.left, self.right)
+
+    def add(self, *, beta: float, alpha: float) -> None:
+        """weight = beta * weight + alpha * gradient, in its place and without autograd."""
+        self._add(self.weight, self.left, self.right, beta=beta, alpha=alpha)
 
     def norm(self) -> float:
         """Length of the gradient. Its square is the sum over two products of [examples, examples], each with each."""
@@ -144,7 +147,7 @@ class Tape:
             if factors is None:
                 places.append((parameter, "grad", gradient))
             else:
-                self.products.append(product := Product(parameter.detach(), *factors))
+                self.products.append(product := Product(parameter, *factors))
                 places += [(product, "left", factors[0]), (product, "right", factors[1])]
         try:
             with torch.no_grad():
@@ -178,6 +181,8 @@ class Tape:
 class Line:
     """A call as the function's source has it."""
 
+    operation: Any
+    args: tuple[Any, ...]
     names: list[str]
     """Of its results."""
     function: str
@@ -185,10 +190,13 @@ class Line:
     """Its arguments."""
     read: set[str]
     """The names of tensors among them."""
-    changes: bool
-    """It writes into one of them."""
     joined: "Line | None" = None
     """One call for this one and the one whose result it reads: used where nothing else reads that."""
+
+    @property
+    def changes(self) -> bool:
+        """It writes into one of its arguments."""
+        return bool(self.operation._schema.is_mutable)
 
     def __str__(self) -> str:
         return f"    {', '.join(self.names)} = {self.function}({', '.join(self.words)})"
@@ -201,8 +209,8 @@ class Writing:
         self._names = {id(inputs[0]): "X", id(inputs[1]): "y"}
         self._known: dict[str, Any] = {}
         self._lines: list[Line] = []
-        self._made: dict[str, tuple[Any, tuple[Any, ...], Line]] = {}
-        """By the name of the result: the operation, its arguments and its line."""
+        self._made: dict[str, Line] = {}
+        """By the name of the result, what has been made since the last change of an argument: it may be joined."""
         self._turned: dict[str, str] = {}
         for tensor in lasting:
             self._names[id(tensor)] = self._constant(tensor)
@@ -239,9 +247,12 @@ class Writing:
         call = QUICK.get(operation, operation._op)  # what the operation calls itself, past a frame of Python
         function = self._constant(products.by_few(operation, args, call))
         joined = self._joined(operation, words, names, result)
-        line = Line(names, function, words, read, bool(operation._schema.is_mutable), joined)
+        line = Line(operation, args, names, function, words, read, joined)
         self._lines.append(line)
-        self._made[names[0]] = operation, args, line
+        if line.changes:
+            self._made.clear()  # what came before it may have read other numbers
+        else:
+            self._made[names[0]] = line
 
     def _joined(self, operation: Any, words: list[str], names: list[str], result: Any) -> Line | None:
         """The call that gives the result of `operation` in place of the one whose result it reads first, if any does.
@@ -250,13 +261,14 @@ class Writing:
         """
         if not words or words[0] not in self._made:
             return None
-        before, args, line = self._made[words[0]]
-        if operation is aten.relu.default and before is products.LINEAR and args[3] == "none":
-            return replace(line, names=names, words=[*line.words[:3], repr("relu"), *line.words[4:]])
-        if operation is aten.view.default and before is aten.sum.dim_IntList and args[2:] == (True,):
-            kept = [size for at, size in enumerate(args[0].shape) if at not in args[1]]
-            if list(result.shape) == kept and all(at >= 0 for at in args[1]):
-                return replace(line, names=names, words=line.words[:2])
+        before = self._made[words[0]]
+        if operation is aten.relu.default and before.operation is products.LINEAR and before.args[3] == "none":
+            return replace(before, names=names, words=[*before.words[:3], repr("relu"), *before.words[4:]])
+        if operation is aten.view.default and before.operation is aten.sum.dim_IntList and before.args[2:] == (True,):
+            summed, dims, _ = before.args
+            kept = [size for at, size in enumerate(summed.shape) if at not in dims]
+            if list(result.shape) == kept and all(at >= 0 for at in dims):
+                return replace(before, names=names, words=before.words[:2])
         return None
 
     def _text(self, value: Any, read: set[str]) -> str:
