@@ -28,6 +28,7 @@ from textual.pilot import Pilot
 
 from figures import Figure
 from tui_trainer.run.commands import Command
+from tui_trainer.run.disconnect import Stay
 from tui_trainer.run.events import (
     BatchTrained,
     CheckpointSaved,
@@ -42,14 +43,13 @@ from tui_trainer.run.events import (
 )
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.journal import Journal
-from tui_trainer.run.leaving import Stay
 from tui_trainer.run.recorded import RecordedRun
 from tui_trainer.run.state import RunState
-from tui_trainer.run.told import MOST, SHORT, report_interval, told
-from tui_trainer.settings import Settings
-from tui_trainer.sources import resolve
+from tui_trainer.run.thinning import MOST, SHORT, report_interval, told
+from tui_trainer.settings.schema import Settings
+from tui_trainer.settings.sources import resolve
 from tui_trainer.ui.app import TrainerApp
-from tui_trainer.ui.run_screen import RunScreen
+from tui_trainer.ui.screens.run import RunScreen
 
 SIZE = (120, 40)
 DAY = 86_400.0

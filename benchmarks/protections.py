@@ -16,12 +16,13 @@ from pathlib import Path
 from unittest import mock
 
 from figures import Figure
-from tui_trainer.run import disk
+from tui_trainer import disk
 from tui_trainer.run.commands import Inbox
 from tui_trainer.run.events import EpochEnded, RunStarted
-from tui_trainer.settings import PRESETS, Settings
-from tui_trainer.training import meter, optim, reading, snapshot
+from tui_trainer.settings.schema import PRESETS, Settings
 from tui_trainer.training.loop import fit
+from tui_trainer.training.saving import safe_load, state
+from tui_trainer.training.step import meter, step
 
 SETTINGS = Settings(**PRESETS["tutorial"] | {"dataset": "fashion-mnist", "device": "cpu", "seed": 0})
 
@@ -31,9 +32,9 @@ def without_protections() -> Iterator[None]:
     """Nothing is looked at, and nothing is waited for."""
     with contextlib.ExitStack() as stack:
         for owner, name in (
-            (optim.Step, "_look_at_gradients"),
-            (snapshot, "first_not_finite"),
-            (reading, "not_plain"),
+            (step.Step, "_look_at_gradients"),
+            (state, "first_not_finite"),
+            (safe_load, "not_plain"),
             (disk.Disk, "sync"),
             (meter.Spikes, "leap"),
         ):

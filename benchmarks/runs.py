@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from figures import Figure
-from tui_trainer.run import listing
+from tui_trainer.runs import listing
 
 JOURNALS = Path(__file__).parent.parent / "tests" / "journals"
 LONG = 15_000_000

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from tui_trainer.catalog import IDX_FILES, MINI_FOLDER, SYSTEM_FOLDER
-from tui_trainer.training.readers.idx import read_idx
+from tui_trainer.training.data.readers.idx import read_idx
 
 
 def write_idx(path: Path, values: np.ndarray) -> None:

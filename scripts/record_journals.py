@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from tui_trainer.catalog import IDX_FILES, MINI_FOLDER
 from tui_trainer.run import commands
 from tui_trainer.run.events import BatchTrained
-from tui_trainer.run.runs import LocalRun
-from tui_trainer.settings import Settings
-from tui_trainer.training import optim
-from tui_trainer.training.readers.idx import read_split
+from tui_trainer.run.local import LocalRun
+from tui_trainer.settings.schema import Settings
+from tui_trainer.training.data.readers.idx import read_split
+from tui_trainer.training.step import step as stepping
 
 JOURNALS = Path(__file__).parent.parent / "tests" / "journals"
 UPPER, LONG, SHOES = (0, 2, 3, 4, 6), (2, 3, 4), (5, 7, 9)
@@ -115,14 +115,14 @@ def main() -> None:
         record("out_of_patience", impatient, {})
         diverged = Settings(**common, optimizer="sgd", lr=0.05, momentum=0.9, epochs=3)
         record("diverged", diverged, {1400: [commands.SetLearningRate(1e6)]})
-        forward = optim.Step.__call__
+        forward = stepping.Step.__call__
 
-        def starved(self: optim.Step, X: torch.Tensor, y: torch.Tensor, batch: int) -> torch.Tensor:
+        def starved(self: stepping.Step, X: torch.Tensor, y: torch.Tensor, batch: int) -> torch.Tensor:
             if self.updates == 1300:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
             return forward(self, X, y, batch)
 
-        optim.Step.__call__ = starved  # type: ignore[method-assign]
+        stepping.Step.__call__ = starved  # type: ignore[method-assign]
         record("failed", Settings(**common, model="mlp", loss="mse", optimizer="adamw", epochs=5), {})
 
 

@@ -18,14 +18,14 @@ from textual.pilot import Pilot
 from tests import replay
 from tests.ui import folders
 from tui_trainer.run.folder import RunFolder
-from tui_trainer.settings import Settings
-from tui_trainer.sources import resolve
-from tui_trainer.ui import run_screen
+from tui_trainer.settings.schema import Settings
+from tui_trainer.settings.sources import resolve
 from tui_trainer.ui.app import TrainerApp
-from tui_trainer.ui.data_screen import DataScreen
-from tui_trainer.ui.model_screen import ModelScreen
-from tui_trainer.ui.replay_screen import ReplayScreen
-from tui_trainer.ui.run_screen import RunScreen
+from tui_trainer.ui.screens import run as run_screen
+from tui_trainer.ui.screens.data import DataScreen
+from tui_trainer.ui.screens.model import ModelScreen
+from tui_trainer.ui.screens.replay import ReplayScreen
+from tui_trainer.ui.screens.run import RunScreen
 from tui_trainer.ui.widgets import header, run_details, run_table, tables
 
 SCREENSHOTS = Path(__file__).parent.parent / "screenshots"

@@ -1,4 +1,4 @@
-"""Measure torchvision's classification models and write what the program knows of them to tui_trainer/zoo.json.
+"""Measure torchvision's classification models and write what the program knows of them to tui_trainer/catalog/zoo.json.
 
     uv run scripts/zoo_facts.py [NAME ...]
 
@@ -17,9 +17,8 @@ import torchvision
 from torch import nn
 from torchvision import models
 
-from tui_trainer.training import zoo
-from tui_trainer.training.models import count
-from tui_trainer.zoo import FACTS_FILE, ZOO, ZooFacts, read, write
+from tui_trainer.catalog.zoo import FACTS_FILE, ZOO, ZooFacts, read, write
+from tui_trainer.training.models import count, zoo
 
 LARGEST = 128
 """A side that every model without a step takes, pixels, in a batch of one example too."""

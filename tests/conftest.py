@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tui_trainer.settings import Settings
+from tui_trainer.settings.schema import Settings
 
 os.environ["OMP_NUM_THREADS"] = "1"
 """torch computes on one thread, here and in processes from here: with more, beside anything else that computes, the

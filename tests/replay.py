@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tui_trainer.run import journal
 from tui_trainer.run.commands import Command, Inbox, Stop
+from tui_trainer.run.disconnect import Stay
 from tui_trainer.run.events import (
     BatchTrained,
     EpochEnded,
@@ -17,7 +18,6 @@ from tui_trainer.run.events import (
     RunStarted,
 )
 from tui_trainer.run.folder import RunFolder
-from tui_trainer.run.leaving import Stay
 from tui_trainer.run.state import RunState
 
 JOURNALS = Path(__file__).parent / "journals"

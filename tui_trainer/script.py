@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tui_trainer import own_code
 from tui_trainer.errors import UsageError
+from tui_trainer.own import admitted
 from tui_trainer.run import folder
+from tui_trainer.run.local import LocalRun
 from tui_trainer.run.resume import Carried, Resume, carry, state_of
-from tui_trainer.run.runs import LocalRun
-from tui_trainer.settings import FIELDS, SCRIPT, Settings, as_text
-from tui_trainer.sources import Source, resolve
+from tui_trainer.settings.schema import FIELDS, SCRIPT, Settings, as_text
+from tui_trainer.settings.sources import Source, resolve
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,7 @@ def train(
     resolved = resolve([Source("train()", {name: value for name, value in values.items() if value is not None})])
     with _lent(lent, classes):
         if resume is None:
-            run = LocalRun(own_code.admit(resolved.settings, dict.fromkeys(FIELDS, own_code.FORM)))
+            run = LocalRun(admitted.admit(resolved.settings, dict.fromkeys(FIELDS, admitted.FORM)))
         else:
             carried = _carried(resume, resolved.settings)
             run = LocalRun(carried.settings, carried)
@@ -96,16 +96,16 @@ def _rate(optimizer: Any) -> float | None:
 @contextlib.contextmanager
 def _lent(objects: dict[str, Any], classes: Sequence[str] | None) -> Iterator[None]:
     """The objects under the names that settings have for them, while the run lasts."""
-    from tui_trainer.training import plugins
+    from tui_trainer.own import loading
 
     names = {setting: _named(setting, value) for setting, value in objects.items()}
     for setting, value in objects.items():
-        plugins.lend(names[setting], setting, value, classes)  # type: ignore[arg-type]
+        loading.lend(names[setting], setting, value, classes)  # type: ignore[arg-type]
     try:
         yield
     finally:
         for name in names.values():
-            plugins.take_back(name)
+            loading.take_back(name)
 
 
 def _carried(name: str, settings: Settings) -> Carried:
@@ -123,7 +123,7 @@ def _carried(name: str, settings: Settings) -> Carried:
 
 def _watch(run: LocalRun, ui: bool | None) -> int:
     """Run to the end with a face; the exit code."""
-    from tui_trainer.cli import need_terminal
+    from tui_trainer.cli.main import need_terminal
 
     if ui is None:
         try:
@@ -132,7 +132,7 @@ def _watch(run: LocalRun, ui: bool | None) -> int:
         except UsageError:
             ui = False
     if not ui:
-        from tui_trainer import headless
+        from tui_trainer.cli import headless
 
         return headless.watch(run)
     need_terminal("Train in plain lines with: train(..., ui=False)")

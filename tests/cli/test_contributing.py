@@ -21,7 +21,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(ROOT / "tui_trainer", package, ignore=shutil.ignore_patterns("__pycache__"))
     data_set, model, task = BLOCKS
     (package / "catalog" / "datasets" / "old_kana.py").write_text(data_set)
-    (package / "training" / "models" / "linear.py").write_text(model)
+    (package / "training" / "models" / "builtin" / "linear.py").write_text(model)
     (package / "training" / "tasks" / "top3.py").write_text(task)
     return package.parent
 

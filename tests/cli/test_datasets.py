@@ -8,16 +8,17 @@ from pathlib import Path
 import pytest
 
 from tests.cli.program import environment, hidden
-from tui_trainer import cli, data_outlook
 from tui_trainer.catalog import DATASETS, MODELS
-from tui_trainer.data_outlook import describe
-from tui_trainer.outlook import look
-from tui_trainer.settings import Settings
+from tui_trainer.cli import main
+from tui_trainer.outlook import data
+from tui_trainer.outlook.data import describe
+from tui_trainer.outlook.run import look
+from tui_trainer.settings.schema import Settings
 
 
 def program(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
     with pytest.raises(SystemExit) as end:
-        cli.main(["datasets", *words])
+        main.main(["datasets", *words])
     out, err = capsys.readouterr()
     return int(end.value.code or 0), out, err
 
@@ -70,7 +71,7 @@ def test_no_match_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_torch_is_not_imported_for_it() -> None:
     script = (
-        "import sys\nfrom tui_trainer import cli\ntry: cli.main(['datasets'])\n"
+        "import sys\nfrom tui_trainer.cli import main as cli\ntry: cli.main(['datasets'])\n"
         "finally: print([name for name in ('torch', 'torchvision', 'numpy', 'textual') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], env=environment(), capture_output=True, text=True, check=True)
@@ -111,7 +112,7 @@ def test_a_folder_is_counted_and_not_for_ever(tmp_path: Path, monkeypatch: pytes
     seen = look(settings)
     assert (seen.train_examples, seen.valid_examples, seen.test_examples, seen.steps_per_epoch) == (10, 5, 0, 1)
     assert "made 64 x 64" in describe(settings.model_copy(update={"image_size": 64})).text
-    monkeypatch.setattr(data_outlook, "LONGEST_LOOK", -1.0)
-    data_outlook._count.cache_clear()
+    monkeypatch.setattr(data, "LONGEST_LOOK", -1.0)
+    data._count.cache_clear()
     assert "more than 0 images of 2 classes" in describe(settings).text
     assert look(settings).train_examples is None

@@ -9,9 +9,9 @@ import pytest
 
 from tests.cli.program import hidden
 from tests.cli.test_runs import program
-from tui_trainer import doctor
-from tui_trainer.data_outlook import DataOutlook
-from tui_trainer.settings import Settings
+from tui_trainer.cli import doctor
+from tui_trainer.outlook.data import DataOutlook
+from tui_trainer.settings.schema import Settings
 
 FINE = """
 import json

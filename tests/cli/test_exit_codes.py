@@ -28,7 +28,8 @@ from tests.cli.program import (
     signalled,
     started,
 )
-from tui_trainer import cli, errors
+from tui_trainer import errors
+from tui_trainer.cli import main
 from tui_trainer.run.folder import RunFolder
 
 pytestmark = pytest.mark.xdist_group("processes")  # one after another, in one worker
@@ -37,7 +38,8 @@ UNREACHABLE = """
 import sys
 from pathlib import Path
 from torchvision.datasets import FashionMNIST
-from tui_trainer import catalog, cli
+from tui_trainer import catalog
+from tui_trainer.cli import main as cli
 catalog.SYSTEM_FOLDER = Path("nowhere")
 FashionMNIST.mirrors = ["http://127.0.0.1:9/"]
 cli.main(sys.argv[1:])
@@ -66,7 +68,7 @@ def put_to_sleep(folder: Path) -> Ended:
 
 STUCK = """
 import sys, time, types
-from tui_trainer import cli
+from tui_trainer.cli import main as cli
 from tui_trainer.run.events import Preparing
 def fit(*_):
     yield Preparing(what="device")
@@ -263,7 +265,7 @@ def end(capfd: pytest.CaptureFixture[str]) -> Iterator[Any]:
 
     def call(*words: str) -> Ended:
         with pytest.raises(SystemExit) as ending:
-            cli.main(list(words))
+            main.main(list(words))
         out, err = capfd.readouterr()
         assert "Traceback" not in err
         assert hidden(err) == set()
@@ -424,7 +426,7 @@ def test_a_settings_file_whose_name_is_not_text_is_no_reason_to_fail(
 )
 def test_what_does_not_train_imports_neither_torch_nor_the_screens(words: list[str]) -> None:
     script = (
-        "import sys\nfrom tui_trainer import cli\n"
+        "import sys\nfrom tui_trainer.cli import main as cli\n"
         f"try: cli.main({words})\n"
         "except SystemExit as end: print(end.code)\n"
         "print(sorted({'torch', 'torchvision', 'numpy', 'textual', 'plotext'} & set(sys.modules)))"

@@ -12,12 +12,12 @@ import pytest
 from tests.cli.program import hidden
 from tests.cli.test_runs import program
 from tests.ui.folders import make
-from tui_trainer.run import listing
 from tui_trainer.run.commands import Inbox, Pause
 from tui_trainer.run.control import Control
 from tui_trainer.run.events import RunPaused
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.journal import Journal
+from tui_trainer.runs import listing
 
 KINDS = ("live", "finished", "crashed", "foreign")
 

@@ -14,16 +14,10 @@ from pydantic import BeforeValidator
 
 from tests.cli.program import hidden
 from tests.faults.scale import many
-from tui_trainer import cli, headless
+from tui_trainer.cli import headless, main
 from tui_trainer.errors import SettingsError, UsageError
-from tui_trainer.settings import (
-    FIELDS,
-    Settings,
-    as_text,
-    flag,
-    to_toml,
-)
-from tui_trainer.sources import check, preset, read_toml, resolve
+from tui_trainer.settings.schema import FIELDS, Settings, as_text, flag, to_toml
+from tui_trainer.settings.sources import check, preset, read_toml, resolve
 
 FUZZ = hypothesis.settings(
     derandomize=True,
@@ -80,7 +74,7 @@ def harmless(monkeypatch: pytest.MonkeyPatch) -> None:
         raise UsageError("there is nothing to see here")
 
     monkeypatch.setattr(headless, "watch", refuse)
-    monkeypatch.setattr(cli, "need_terminal", refuse)
+    monkeypatch.setattr(main, "need_terminal", refuse)
 
 
 @pytest.mark.usefixtures("harmless")
@@ -89,7 +83,7 @@ def harmless(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_any_words_end_with_0_or_with_2_and_a_sentence(own_folder: Path, words: list[str]) -> None:
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as end:
-        cli.main(["--print-config", *words])
+        main.main(["--print-config", *words])
     said = err.getvalue()
     assert hidden(said) == set()
     assert "Traceback" not in said

@@ -14,7 +14,7 @@ import pyte
 import pytest
 
 from tests.cli.program import MINI, SHORT, Cases, Ended, Started, finish, hidden, in_terminal, run, started
-from tui_trainer.headless import LinePrinter
+from tui_trainer.cli.headless import LinePrinter
 from tui_trainer.run import events
 from tui_trainer.run.events import Event, from_json
 from tui_trainer.run.folder import find

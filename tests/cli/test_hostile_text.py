@@ -16,8 +16,9 @@ from rich.console import Console
 
 from tests.cli.program import hidden
 from tests.faults.scale import many
-from tui_trainer import headless
+from tui_trainer.cli import headless
 from tui_trainer.run.commands import Command
+from tui_trainer.run.disconnect import Stay
 from tui_trainer.run.events import (
     BatchTrained,
     CheckpointSaved,
@@ -34,9 +35,8 @@ from tui_trainer.run.events import (
     from_json,
 )
 from tui_trainer.run.folder import RunFolder
-from tui_trainer.run.leaving import Stay
 from tui_trainer.run.state import RunState
-from tui_trainer.settings import Settings
+from tui_trainer.settings.schema import Settings
 from tui_trainer.text import LONGEST, clean, clean_lines
 
 HOSTILE = [

@@ -7,14 +7,14 @@ import sys
 import pytest
 
 from tests.cli.program import environment, hidden
-from tui_trainer import cli
 from tui_trainer.catalog import MODELS
-from tui_trainer.zoo import ZOO
+from tui_trainer.catalog.zoo import ZOO
+from tui_trainer.cli import main
 
 
 def program(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
     with pytest.raises(SystemExit) as end:
-        cli.main(["models", *words])
+        main.main(["models", *words])
     out, err = capsys.readouterr()
     return int(end.value.code or 0), out, err
 
@@ -72,7 +72,7 @@ def test_no_match_and_no_shape_are_sentences(capsys: pytest.CaptureFixture[str])
 
 def test_torch_is_not_imported_for_it() -> None:
     script = (
-        "import sys\nfrom tui_trainer import cli\ntry: cli.main(['models'])\n"
+        "import sys\nfrom tui_trainer.cli import main as cli\ntry: cli.main(['models'])\n"
         "finally: print([name for name in ('torch', 'torchvision', 'numpy', 'textual') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], env=environment(), capture_output=True, text=True, check=True)

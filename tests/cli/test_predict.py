@@ -11,14 +11,14 @@ import torch
 from PIL import Image
 
 from tests.cli.program import hidden
-from tui_trainer import cli, predicted
 from tui_trainer.catalog import IDX_FILES, MINI_FOLDER
-from tui_trainer.console import PipeConsole
+from tui_trainer.cli import main, predict
+from tui_trainer.cli.console import PipeConsole
 from tui_trainer.run.events import Evaluated
 from tui_trainer.run.journal import read
-from tui_trainer.run.runs import LocalRun
-from tui_trainer.settings import Settings
-from tui_trainer.training.readers.idx import read_split
+from tui_trainer.run.local import LocalRun
+from tui_trainer.settings.schema import Settings
+from tui_trainer.training.data.readers.idx import read_split
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def run(trained: Path) -> Path:
 
 def program(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
     with pytest.raises(SystemExit) as end:
-        cli.main(["predict", *words])
+        main.main(["predict", *words])
     out, err = capsys.readouterr()
     return int(end.value.code or 0), out, err
 
@@ -167,7 +167,7 @@ def test_in_a_terminal_each_image_has_a_line_a_class_with_a_bar_and_none_is_too_
     def console() -> PipeConsole:
         return PipeConsole(force_terminal=True, width=width, color_system=None, highlight=False, soft_wrap=True)
 
-    monkeypatch.setattr(predicted, "on_stdout", console)
+    monkeypatch.setattr(predict, "on_stdout", console)
     folder = f"images/{'long-' * 12}name"
     write_images(folder, 2)
     code, out, _ = program(capsys, "it", folder)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.cli.program import in_terminal, run
-from tui_trainer import cli
+from tui_trainer.cli import main
 
 JOURNALS = Path(__file__).parents[1] / "journals"
 
@@ -45,13 +45,13 @@ def test_2_what_cannot_be_replayed_is_a_sentence(
     words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as end:
-        cli.main(["replay", *words])
+        main.main(["replay", *words])
     assert (end.value.code, capsys.readouterr()) == (2, ("", sentence))
 
 
 def test_2_without_a_terminal_it_says_where_the_events_are_and_imports_no_screen(runs: Path) -> None:
     script = (
-        "import sys\nfrom tui_trainer import cli\n"
+        "import sys\nfrom tui_trainer.cli import main as cli\n"
         "try: cli.main(['replay', 'finished'])\n"
         "except SystemExit as end: print(end.code)\n"
         "print(sorted({'torch', 'textual', 'plotext'} & set(sys.modules)))"
@@ -80,10 +80,10 @@ def test_6_a_journal_that_may_not_be_read_is_a_sentence(
             raise PermissionError(13, "Permission denied")
         return opened(path, *words, **named)
 
-    monkeypatch.setattr(cli, "need_terminal", lambda *_: None)
+    monkeypatch.setattr(main, "need_terminal", lambda *_: None)
     monkeypatch.setattr(Path, "open", refused)
     with pytest.raises(SystemExit) as end:
-        cli.main(["replay", "finished"])
+        main.main(["replay", "finished"])
     assert end.value.code == 6
     assert capsys.readouterr().err == ("The journal runs/finished/events.jsonl cannot be read: Permission denied.\n")
 

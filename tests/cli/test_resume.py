@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from tui_trainer import cli
+from tui_trainer.cli import main
 from tui_trainer.run.commands import Pause, Stop
 from tui_trainer.run.events import BatchTrained, Event, RunEnded, RunStarted, Warned, from_json
 from tui_trainer.run.folder import RunFolder, find
 from tui_trainer.run.journal import read
+from tui_trainer.run.local import LocalRun
 from tui_trainer.run.resume import Resume, carry
-from tui_trainer.run.runs import LocalRun
-from tui_trainer.settings import Settings
+from tui_trainer.settings.schema import Settings
 
 TINY = [
     *("--dataset", "fashion-mnist-mini", "--device", "cpu", "--limit-train-batches", "4"),
@@ -24,7 +24,7 @@ TINY = [
 
 def program(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
     with pytest.raises(SystemExit) as ended:
-        cli.main(list(words))
+        main.main(list(words))
     out, err = capsys.readouterr()
     return int(ended.value.code or 0), out, err
 
@@ -150,11 +150,11 @@ UNFIT: dict[str, tuple[dict[str, Any], str]] = {
 def test_a_checkpoint_that_does_not_fit_is_refused_and_left_alone(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from tui_trainer.training import checkpoint, reading
+    from tui_trainer.training.saving import checkpoint, safe_load
 
     change, sentence = UNFIT[name]
     last = Path("runs/a/checkpoints/last.pt")
-    last.write_bytes(bad := checkpoint.pack(reading.load(last) | change))
+    last.write_bytes(bad := checkpoint.pack(safe_load.load(last) | change))
     code, _, err = program(capsys, "resume", "a", "--no-ui", "--epochs", "3")
     assert code == 5 and "checkpoints/last.pt" in err and sentence in err
     assert last.read_bytes() == bad and len(list(last.parent.iterdir())) == 3
@@ -213,7 +213,7 @@ def test_another_machine_is_told_of_and_the_run_goes_on(
 def test_other_data_is_refused_unless_it_is_allowed(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tui_trainer.training.examples import Data
+    from tui_trainer.training.data.examples import Data
 
     program(capsys, "--no-ui", "--epochs", "1", *TINY)
     real = Data.fingerprint

@@ -12,10 +12,10 @@ import pytest
 from tests.cli.program import hidden
 from tests.run.examples import ended, started, trained
 from tests.ui.folders import LONG, make, make_all
-from tui_trainer import cli
-from tui_trainer.run import listing
+from tui_trainer.cli import main
 from tui_trainer.run.events import RunEnded, to_json
 from tui_trainer.run.folder import RunFolder
+from tui_trainer.runs import listing
 from tui_trainer.ui.app import TrainerApp
 
 
@@ -27,7 +27,7 @@ def forgetful() -> Iterator[None]:
 
 def program(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
     with pytest.raises(SystemExit) as end:
-        cli.main(list(words))
+        main.main(list(words))
     out, err = capsys.readouterr()
     return int(end.value.code or 0), out, err
 
@@ -181,8 +181,8 @@ def screens(monkeypatch: pytest.MonkeyPatch) -> list[TrainerApp]:
         shown.append(app)
         return 0
 
-    monkeypatch.setattr(cli, "need_terminal", lambda: None)
-    monkeypatch.setattr(cli, "_has_terminal", lambda: True)
+    monkeypatch.setattr(main, "need_terminal", lambda: None)
+    monkeypatch.setattr(main, "_has_terminal", lambda: True)
     monkeypatch.setattr("tui_trainer.ui.app.show", show)
     return shown
 

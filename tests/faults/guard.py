@@ -26,9 +26,14 @@ class Protection:
     tests: str
 
 
-DISK, LOCK, READING = "run/disk.py", "run/lock.py", "training/reading.py"
+DISK, LOCK, READING = "disk.py", "run/lock.py", "training/saving/safe_load.py"
 CONTROL = "run/control.py"
-STEP, COURSE, SNAPSHOT, LOOP = "training/optim.py", "training/course.py", "training/snapshot.py", "training/loop.py"
+STEP, COURSE, SNAPSHOT, LOOP = (
+    "training/step/step.py",
+    "training/course.py",
+    "training/saving/state.py",
+    "training/loop.py",
+)
 
 PROTECTIONS = {
     "sync of the file": Protection(DISK, "            DISK.sync(fd)\n", "", "tests/faults/test_disk.py -k sync"),
@@ -40,21 +45,21 @@ PROTECTIONS = {
         "tests/faults/test_disk.py -k killed",
     ),
     "prev": Protection(DISK, "if keep and path.exists():", "if False:", "tests/faults/test_disk.py -k second_names"),
-    "owner only": Protection(DISK, "0o600", "0o644", "tests/training/test_checkpoint.py -k owner"),
+    "owner only": Protection(DISK, "0o600", "0o644", "tests/training/saving/test_checkpoint.py -k owner"),
     "crc": Protection(
-        READING, "damaged = archive.testzip()", "damaged = None", "tests/faults/test_reading.py -k flipped"
+        READING, "damaged = archive.testzip()", "damaged = None", "tests/faults/test_safe_load.py -k flipped"
     ),
-    "weights only": Protection(READING, "weights_only=True", "weights_only=False", "tests/faults/test_reading.py"),
+    "weights only": Protection(READING, "weights_only=True", "weights_only=False", "tests/faults/test_safe_load.py"),
     "nothing but known names": Protection(
-        READING, "if name := _foreign(program):", "if False:", "tests/faults/test_reading.py -k sentence"
+        READING, "if name := _foreign(program):", "if False:", "tests/faults/test_safe_load.py -k sentence"
     ),
     "stored parts only": Protection(
         READING,
         "    if (\n        any(entry.compress_type",
         "    if False and (\n        any(entry.compress_type",
-        "tests/faults/test_reading.py",
+        "tests/faults/test_safe_load.py",
     ),
-    "plain file": Protection(READING, "not stat.S_ISREG(status.st_mode)", "False", "tests/faults/test_reading.py"),
+    "plain file": Protection(READING, "not stat.S_ISREG(status.st_mode)", "False", "tests/faults/test_safe_load.py"),
     "lock": Protection(
         LOCK,
         "                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)\n                break\n",
@@ -87,16 +92,19 @@ PROTECTIONS = {
         "tests/training/test_features.py -k handed",
     ),
     "others cannot change the code": Protection(
-        "location.py", "if reason := why_unsafe(path):", "if reason := None:", "tests/cli/test_trust.py -k can_write"
+        "own/location.py",
+        "if reason := why_unsafe(path):",
+        "if reason := None:",
+        "tests/own/test_trust.py -k can_write",
     ),
     "code of a settings file is known": Protection(
-        "own_code.py", "    if unknown:\n", "    if False:\n", "tests/training/test_own_code.py -k settings_file"
+        "own/admitted.py", "    if unknown:\n", "    if False:\n", "tests/own/test_own_code.py -k settings_file"
     ),
     "changed code is refused": Protection(
-        "training/resuming.py",
+        "training/saving/resume.py",
         "if not resume.allow_code_change:",
         "if False:",
-        "tests/training/test_own_code.py -k changed_code",
+        "tests/own/test_own_code.py -k changed_code",
     ),
     "foreign folder": Protection(LOCK, "        self._refuse_foreign()\n", "", "tests/run/test_folder.py -k foreign"),
     "loss is looked at": Protection(
@@ -112,7 +120,7 @@ PROTECTIONS = {
         STEP,
         "and all(product.is_finite() for product in products)",
         "",
-        "tests/training/test_tape.py -k product",
+        "tests/training/step/test_cpu_replay.py -k product",
     ),
     "NaN is never better": Protection(
         COURSE,
@@ -130,19 +138,19 @@ PROTECTIONS = {
         "tests/training/test_features.py -k checkpoints_then",
     ),
     "random numbers": Protection(
-        SNAPSHOT, '    torch.set_rng_state(rng["torch"])\n', "", "tests/training/test_resume.py -k dropout"
+        SNAPSHOT, '    torch.set_rng_state(rng["torch"])\n', "", "tests/training/saving/test_resume.py -k dropout"
     ),
     "place in the epoch": Protection(
         COURSE,
         "self.epoch, self.batch\n        batches",
         "self.epoch, 0\n        batches",
-        "tests/training/test_resume.py",
+        "tests/training/saving/test_resume.py",
     ),
     "gradients of a group": Protection(
         SNAPSHOT,
         'step.resume(saved["gradients"])',
         "step.resume(None)",
-        "tests/training/test_resume.py -k accumulation",
+        "tests/training/saving/test_resume.py -k accumulation",
     ),
     "saves are made up for": Protection(
         LOOP,
@@ -166,13 +174,13 @@ PROTECTIONS = {
         "tests/pty/test_terminal.py -k closed",
     ),
     "hang-up without a screen": Protection(
-        "headless.py", "numbers.append(signal.SIGHUP)", "pass", "tests/cli/test_exit_codes.py -k 129"
+        "cli/headless.py", "numbers.append(signal.SIGHUP)", "pass", "tests/cli/test_exit_codes.py -k 129"
     ),
     "grace": Protection(
-        "signals.py", "if number == signal.SIGTERM:", "if False:", "tests/faults/test_signals.py -k grace"
+        "run/signals.py", "if number == signal.SIGTERM:", "if False:", "tests/faults/test_signals.py -k grace"
     ),
     "patience with data": Protection(
-        "training/batches.py", "if waited >= self._patience:", "if False:", "tests/faults/test_data.py -k hangs"
+        "training/data/batches.py", "if waited >= self._patience:", "if False:", "tests/faults/test_data.py -k hangs"
     ),
 }
 

@@ -20,9 +20,9 @@ def train(settings: dict[str, Any], resume: str) -> int:
 
     from tui_trainer.run.events import RunEnded
     from tui_trainer.run.folder import find
+    from tui_trainer.run.local import LocalRun
     from tui_trainer.run.resume import Resume, carry
-    from tui_trainer.run.runs import LocalRun
-    from tui_trainer.settings import Settings
+    from tui_trainer.settings.schema import Settings
 
     torch.set_num_threads(1)
     if resume:

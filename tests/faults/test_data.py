@@ -13,9 +13,9 @@ from tests.training.plain_loop import only
 from tui_trainer.errors import DataError
 from tui_trainer.run.commands import Inbox, Stop
 from tui_trainer.run.events import BatchTrained, Event, Preparing
-from tui_trainer.settings import Settings
-from tui_trainer.training import batches
-from tui_trainer.training.batches import Fetched
+from tui_trainer.settings.schema import Settings
+from tui_trainer.training.data import batches
+from tui_trainer.training.data.batches import Fetched
 from tui_trainer.training.loop import fit
 
 pytestmark = pytest.mark.xdist_group("workers")

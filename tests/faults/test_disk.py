@@ -15,15 +15,16 @@ import torch
 
 from tests.faults.scale import many
 from tests.training.plain_loop import only
+from tui_trainer import disk
+from tui_trainer.disk import Disk, remove_left_over, write_whole
 from tui_trainer.errors import FolderError
-from tui_trainer.run import commands, disk
+from tui_trainer.run import commands
 from tui_trainer.run.commands import Command, Inbox
-from tui_trainer.run.disk import Disk, remove_left_over, write_whole
 from tui_trainer.run.events import CheckpointSaved, Evaluated, Event, RunPaused, Warned
-from tui_trainer.settings import Settings
-from tui_trainer.training import reading
-from tui_trainer.training.checkpoint import pack
+from tui_trainer.settings.schema import Settings
 from tui_trainer.training.loop import fit
+from tui_trainer.training.saving import safe_load
+from tui_trainer.training.saving.checkpoint import pack
 
 CALLS = ("create", "write", "sync", "close", "link", "replace", "unlink", "open_folder")
 FAULTS = {
@@ -178,10 +179,10 @@ def test_whichever_call_of_a_run_fails_it_finishes_and_what_it_says_is_saved_is(
             put(Failing(nth, fault))
             for event in fit(brief, Inbox(), folder):
                 if isinstance(event, CheckpointSaved):
-                    assert reading.load(folder / Path(event.path).name)["step"] >= event.step
+                    assert safe_load.load(folder / Path(event.path).name)["step"] >= event.step
             assert event.reason == "finished"
             for path in folder.glob("*.pt"):
-                reading.load(path)
+                safe_load.load(path)
 
 
 def test_a_disk_that_stays_full_ends_a_run_that_nobody_watches(brief: Settings, tmp_path: Path, put: Any) -> None:
@@ -207,7 +208,7 @@ def test_a_disk_that_stays_full_pauses_a_run_that_is_watched_until_there_is_room
     (pause,) = only(RunPaused, events)
     assert pause.why == "disk" and "the disk is full" in pause.text
     assert len(only(Warned, events)) >= 3 and events[-1].reason == "finished"
-    assert reading.load(tmp_path / "last.pt")["step"] == events[-2].step
+    assert safe_load.load(tmp_path / "last.pt")["step"] == events[-2].step
 
 
 # --- killed while it saves -----------------------------------------------------------------------------------------
@@ -243,7 +244,7 @@ def test_a_process_killed_while_it_saves_leaves_whole_files_that_are_no_older_th
         told_of += told > 0
         found = {}
         for path in folder.glob("[!.]*"):
-            saved = reading.load(path)
+            saved = safe_load.load(path)
             assert bool((saved["model_state_dict"]["weight"] == saved["step"]).all())
             found[path.name] = saved["step"]
         if told:

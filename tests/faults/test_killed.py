@@ -10,11 +10,11 @@ import pytest
 
 from tests.faults.killer import Killer
 from tests.faults.scale import many
-from tests.training.test_resume import KINDS, differences
+from tests.training.saving.test_resume import KINDS, differences
 from tui_trainer.run.events import BatchTrained, EpochEnded, Evaluated, RunEnded
 from tui_trainer.run.journal import read
-from tui_trainer.settings import Settings
-from tui_trainer.training import reading
+from tui_trainer.settings.schema import Settings
+from tui_trainer.training.saving import safe_load
 
 pytestmark = pytest.mark.xdist_group("killed")
 RUNS = ["two workers", *KINDS]
@@ -44,7 +44,7 @@ def settings_of(kind: str, seed: int, folder: Path, name: str) -> dict[str, Any]
 
 def outcome(folder: Path) -> dict[str, Any]:
     """What a run has left behind, but for what its clocks say: the last checkpoint, and every number it reported."""
-    saved = dict(reading.load(folder / "checkpoints" / "last.pt"))
+    saved = dict(safe_load.load(folder / "checkpoints" / "last.pt"))
     for clock in ("watch", "settings"):
         saved.pop(clock)
     losses: dict[tuple[int, int, int], float] = {}

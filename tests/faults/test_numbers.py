@@ -12,18 +12,12 @@ from tests.faults.scale import many
 from tests.training.plain_loop import only
 from tui_trainer.run import commands
 from tui_trainer.run.commands import Command, Inbox
-from tui_trainer.run.events import (
-    BatchTrained,
-    Event,
-    LearningRateChanged,
-    RunEnded,
-    RunPaused,
-    RunResumed,
-    Warned,
-)
-from tui_trainer.settings import Settings
-from tui_trainer.training import models, optim, reading
+from tui_trainer.run.events import BatchTrained, Event, LearningRateChanged, RunEnded, RunPaused, RunResumed, Warned
+from tui_trainer.settings.schema import Settings
+from tui_trainer.training import models
 from tui_trainer.training.loop import fit
+from tui_trainer.training.saving import safe_load
+from tui_trainer.training.step import step as stepping
 
 
 class Poison(nn.Module):
@@ -62,7 +56,7 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> Any:
 
         monkeypatch.setattr(models, "build", built)
         monkeypatch.setattr("tui_trainer.training.course.layers_of", lambda *_: ())
-        monkeypatch.setattr(optim, "replays", lambda *_: False)
+        monkeypatch.setattr(stepping, "replays", lambda *_: False)
 
     return poison
 
@@ -85,7 +79,7 @@ def steps(events: list[Event]) -> list[int]:
 
 def assert_finite(folder: Path) -> None:
     for path in folder.glob("*.pt"):
-        reading.load(path)  # which refuses NaN and infinity
+        safe_load.load(path)  # which refuses NaN and infinity
 
 
 @pytest.mark.parametrize("what", ["loss", "gradient", "input"])
@@ -143,7 +137,7 @@ def test_ask_pauses_and_stops_when_it_is_told_to(tiny: Settings, tmp_path: Path,
     events = list(fit(tiny.model_copy(update={"on_nonfinite": "ask"}), Answering(commands.Stop()), tmp_path))
     (pause,) = only(RunPaused, events)
     assert pause.why == "diverged" and "not finite" in pause.text and "epoch 2, batch 3 of 8" in pause.text
-    assert events[-1].reason == "stopped" and reading.load(tmp_path / "last.pt")["step"] == 10
+    assert events[-1].reason == "stopped" and safe_load.load(tmp_path / "last.pt")["step"] == 10
 
 
 def test_ask_leaves_the_batch_out(tiny: Settings, tmp_path: Path, poisoned: Any) -> None:
@@ -153,7 +147,7 @@ def test_ask_leaves_the_batch_out(tiny: Settings, tmp_path: Path, poisoned: Any)
     assert steps(events) == [*range(1, 11), *range(12, 17)] and events[-1].reason == "finished"
     assert len(only(RunResumed, events)) == 1
     assert any("batch 3 of 8 is left out" in event.text for event in only(Warned, events))
-    assert reading.load(tmp_path / "last.pt")["skipped"] == [[2, 3]]
+    assert safe_load.load(tmp_path / "last.pt")["skipped"] == [[2, 3]]
 
 
 def test_a_batch_that_spoils_the_running_statistics_is_left_out_from_the_checkpoint_on(
@@ -185,7 +179,7 @@ def test_a_group_whose_batch_was_left_out_takes_nothing_along(tiny: Settings, tm
     poisoned(4)  # the last of its group
     settings = tiny.model_copy(update={"on_nonfinite": "ask", "grad_accum_steps": 4, "epochs": 1})
     events = list(fit(settings, Answering(commands.SkipBatch()), tmp_path))
-    saved = reading.load(tmp_path / "last.pt")
+    saved = safe_load.load(tmp_path / "last.pt")
     assert events[-1].reason == "finished" and (saved["updates"], saved["gradients"]) == (1, None)
 
 
@@ -204,15 +198,15 @@ def test_a_scaler_that_finds_no_finite_gradient_any_more_ends_the_run(
 
 
 def test_a_leap_of_the_loss_is_told_once(tiny: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = optim.Step.__call__
+    real = stepping.Step.__call__
     calls = 0
 
-    def leaping(step: optim.Step, *words: Any) -> Any:
+    def leaping(step: stepping.Step, *words: Any) -> Any:
         nonlocal calls
         calls += 1
         return real(step, *words) * (1000 if calls in (9, 10) else 1)
 
-    monkeypatch.setattr(optim.Step, "__call__", leaping)
+    monkeypatch.setattr(stepping.Step, "__call__", leaping)
     events = list(fit(tiny, Inbox()))
     leaps = [event.text for event in only(Warned, events) if "leapt" in event.text]
     assert len(leaps) == 1 and "at step 9" in leaps[0] and "clip_grad" in leaps[0]
@@ -221,7 +215,7 @@ def test_a_leap_of_the_loss_is_told_once(tiny: Settings, monkeypatch: pytest.Mon
 def test_the_gradients_are_looked_at_on_a_device_too(
     tiny: Settings, tmp_path: Path, poisoned: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(optim, "looks_later", lambda _: True)
+    monkeypatch.setattr(stepping, "looks_later", lambda _: True)
     poisoned(11, what="gradient")
     settings = tiny.model_copy(update={"log_interval": 4})
     events = list(fit(settings, Inbox(), tmp_path))
@@ -236,10 +230,10 @@ def test_the_gradients_are_looked_at_on_a_device_too(
 def test_weights_that_are_not_finite_are_never_saved(
     tiny: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = optim.Step.__call__
+    real = stepping.Step.__call__
     calls = 0
 
-    def spoiling(step: optim.Step, *words: Any) -> Any:
+    def spoiling(step: stepping.Step, *words: Any) -> Any:
         nonlocal calls
         calls += 1
         loss = real(step, *words)
@@ -248,8 +242,8 @@ def test_weights_that_are_not_finite_are_never_saved(
                 step._parameters[0][0, 0] = math.inf
         return loss
 
-    monkeypatch.setattr(optim.Step, "__call__", spoiling)
+    monkeypatch.setattr(stepping.Step, "__call__", spoiling)
     events = list(fit(tiny, Inbox(), tmp_path))
     assert events[-1].reason == "diverged" and "weights" in events[-1].error
     assert_finite(tmp_path)
-    assert reading.load(tmp_path / "last.pt")["step"] == 8
+    assert safe_load.load(tmp_path / "last.pt")["step"] == 8

@@ -21,9 +21,9 @@ import pytest
 
 from tests.faults.scale import many
 from tests.faults.test_disk import packed
+from tui_trainer.disk import write_whole
 from tui_trainer.errors import CheckpointError
-from tui_trainer.run.disk import write_whole
-from tui_trainer.training import reading
+from tui_trainer.training.saving import safe_load
 
 SHUT_DOWN = 0x8004587D
 """EXT4_IOC_SHUTDOWN: no further write reaches the disk."""
@@ -92,7 +92,7 @@ def save_until_dark(folder: Path, first: int, told: int) -> None:
 def newest(folder: Path, name: str) -> int:
     """The step of a checkpoint, 0 when there is none; a damaged one fails the test."""
     try:
-        return int(reading.load(folder / name)["step"])
+        return int(safe_load.load(folder / name)["step"])
     except CheckpointError as error:
         assert "no such file" in str(error)
         return 0

@@ -10,14 +10,15 @@ import pytest
 from tests.cli.program import ENDLESS, LIMIT, started
 from tests.pty.terminal import Journal, until
 from tui_trainer.run.events import BatchTrained, CheckpointSaved, EpochEnded
-from tui_trainer.training import reading
-from tui_trainer.training.meter import Watch
+from tui_trainer.training.saving import safe_load
+from tui_trainer.training.step.meter import Watch
 
 pytestmark = pytest.mark.xdist_group("processes")  # one after another, in one worker
 SLOW_DISK = """
 import os, sys, time
-from tui_trainer import cli, signals
-from tui_trainer.run import disk
+from tui_trainer.cli import main as cli
+from tui_trainer.run import signals
+from tui_trainer import disk
 signals.GRACE = 2.0
 class Slow(disk.Disk):
     def sync(self, fd):
@@ -35,7 +36,7 @@ def test_a_save_that_takes_longer_than_the_grace_is_given_up_and_the_one_before_
         (tmp_path / "slow").touch()
         process.send_signal(signal.SIGTERM)
         assert process.wait(LIMIT) == 143
-    assert reading.load(journal.last)["step"] >= journal.of(CheckpointSaved)[-1].step
+    assert safe_load.load(journal.last)["step"] >= journal.of(CheckpointSaved)[-1].step
 
 
 def test_time_in_which_the_process_was_stopped_is_left_out(tmp_path: Path) -> None:
@@ -68,7 +69,7 @@ def until_briefly(true: object, seconds: float) -> None:
 
 def test_a_stop_counts_towards_neither_epoch_nor_speed(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr("tui_trainer.training.meter.time.monotonic", lambda: now)
+    monkeypatch.setattr("tui_trainer.training.step.meter.time.monotonic", lambda: now)
     watch = Watch()
     for seconds in (1, 1, 60):  # the process is stopped during the third batch
         now += seconds
@@ -83,7 +84,7 @@ def test_no_clock_that_is_set_changes_a_duration(monkeypatch: pytest.MonkeyPatch
     from tui_trainer.run.commands import Inbox
     from tui_trainer.run.events import RunEnded
     from tui_trainer.run.state import RunState
-    from tui_trainer.settings import Settings
+    from tui_trainer.settings.schema import Settings
     from tui_trainer.training.loop import fit
 
     real, calls = time.time, 0

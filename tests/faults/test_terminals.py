@@ -12,7 +12,7 @@ from tests.faults.scale import many
 from tests.pty.terminal import Program
 from tests.pty.test_terminal import training
 from tui_trainer.run.events import BatchTrained, CheckpointSaved, RunEnded
-from tui_trainer.training import reading
+from tui_trainer.training.saving import safe_load
 
 pytestmark = pytest.mark.xdist_group("processes")  # one after another, in one worker
 AT_ONCE = many(1, 5)
@@ -63,7 +63,7 @@ def test_sigterm_ends_143_with_a_whole_new_checkpoint_and_the_terminal_put_back(
             assert program.wait() == 143 and time.monotonic() - began < 25
             *_, saved, ended = program.journal.events()
             assert isinstance(ended, RunEnded) and isinstance(saved, CheckpointSaved)
-            assert reading.load(program.journal.last)["step"] == saved.step >= step
+            assert safe_load.load(program.journal.last)["step"] == saved.step >= step
             assert saved.step == program.journal.of(BatchTrained)[-1].step
             assert program.modes == program.modes_before
             assert frozen or program.put_the_terminal_back()

@@ -15,7 +15,7 @@ import pytest
 from tests.faults.scale import many
 from tests.pty.terminal import PATIENCE, Journal, Program, environment, until
 from tests.pty.test_terminal import LONG, MINI
-from tests.training.test_resume import same
+from tests.training.saving.test_resume import same
 from tui_trainer.run.events import (
     BatchTrained,
     CheckpointSaved,
@@ -27,7 +27,7 @@ from tui_trainer.run.events import (
     RunStarted,
 )
 from tui_trainer.run.folder import RunFolder
-from tui_trainer.training import reading
+from tui_trainer.training.saving import safe_load
 
 pytestmark = pytest.mark.xdist_group("processes")  # one after another, in one worker
 STEADY = [*LONG, "--seed", "5", "--log-interval", "1"]
@@ -90,9 +90,9 @@ def test_a_run_is_left_and_come_back_to_and_ends_as_if_nobody_had_ever_left(here
     steps = [report.step for report in journal.of(BatchTrained)]
     assert steps == list(range(1, len(steps) + 1)), "no step is lost and none repeated"
 
-    left = reading.load(journal.last)
+    left = safe_load.load(journal.last)
     assert ran(here, "--no-ui", *STEADY, "--name", "stayed", "--max-steps", str(left["step"])).returncode == 0
-    stayed = reading.load(here / "runs" / "stayed" / "checkpoints" / "last.pt")
+    stayed = safe_load.load(here / "runs" / "stayed" / "checkpoints" / "last.pt")
     for part in ("model_state_dict", "optimizer_state_dict", "rng", "step", "batch"):
         assert same(left[part], stayed[part]), part
 
@@ -215,7 +215,7 @@ def test_attaching_needs_no_torch(here: Path) -> None:
     assert ran(here, "--no-ui", *STEADY, "--max-steps", "3", "--name", "it").returncode == 0
     script = here / "attach.py"
     script.write_text(
-        "import sys\nfrom tui_trainer.cli import main\ntry:\n    main(['attach', 'it'])\n"
+        "import sys\nfrom tui_trainer.cli.main import main\ntry:\n    main(['attach', 'it'])\n"
         "finally:\n    print('torch' in sys.modules, file=open('loaded.txt', 'w'))\n"
     )
     with Program(here, script=script) as viewer:

@@ -10,7 +10,7 @@ import pytest
 from tests.pty.terminal import Line, Program, until
 from tests.pty.test_terminal import LONG, recorded
 from tui_trainer.run.events import RunPaused
-from tui_trainer.ui.link import ANSWER, ASK
+from tui_trainer.ui.terminal.link import ANSWER, ASK
 
 pytestmark = pytest.mark.xdist_group("processes")  # one after another, in one worker
 FIRST_PAINT = 60_000

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.own.test_own_code import CODE
 from tests.pty.terminal import Journal, Program
 from tests.pty.test_background import here, ran  # noqa: F401
-from tests.training.test_folder import pictures  # noqa: F401
-from tests.training.test_own_code import CODE
-from tests.training.test_resume import same
+from tests.training.data.test_folder import pictures  # noqa: F401
+from tests.training.saving.test_resume import same
 from tui_trainer.run.events import BatchTrained, RunEnded, RunHandedOver, RunStarted, Warned
-from tui_trainer.training import reading
+from tui_trainer.training.saving import safe_load
 
 pytestmark = pytest.mark.xdist_group("processes")  # one after another, in one worker
 OWN = ["--model", "mine.py:Net", "--dataset", "mine.py:points", "--loss", "mine.py:focal", "--device", "cpu"]
@@ -36,9 +36,9 @@ def test_a_run_of_ones_own_code_is_handed_over_and_attached_to_as_any_other(here
         assert viewer.wait() == 0
     steps = [report.step for report in journal.of(BatchTrained)]
     assert steps == list(range(1, len(steps) + 1)), "no step is lost and none repeated"
-    left = reading.load(journal.last)
+    left = safe_load.load(journal.last)
     assert ran(here, "--no-ui", *STEADY, "--name", "stayed", "--max-steps", str(left["step"])).returncode == 0
-    stayed = reading.load(here / "runs" / "stayed" / "checkpoints" / "last.pt")
+    stayed = safe_load.load(here / "runs" / "stayed" / "checkpoints" / "last.pt")
     assert same(left["model_state_dict"], stayed["model_state_dict"])
     exported = ran(here, "export", "stayed", "--format", "safetensors")
     assert exported.returncode == 0 and Path(here, exported.stdout.strip()).is_file(), exported.stderr

@@ -12,8 +12,8 @@ WORDS = ["--start", "--dataset", "fashion-mnist-mini", "--device", "cpu"]
 PRINTS = """
 import ctypes, multiprocessing, os, sys
 
-from tui_trainer import cli
-from tui_trainer.run.runs import LocalRun
+from tui_trainer.cli import main as cli
+from tui_trainer.run.local import LocalRun
 
 train = LocalRun.events
 

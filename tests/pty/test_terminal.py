@@ -74,7 +74,7 @@ def test_a_process_without_its_terminal_ends_with_its_run(orphans: Orphans, name
 def test_a_half_written_frame_is_no_fault_when_the_terminal_is_closed(tmp_path: Path) -> None:
     code = """if True:
         import os, pty
-        from tui_trainer.ui import terminal
+        from tui_trainer.ui.terminal import driver as terminal
         master, slave = pty.openpty()
         os.dup2(slave, 2)
         os.close(slave)
@@ -199,8 +199,8 @@ def test_a_run_whose_loss_explodes_says_so_and_what_to_try(tmp_path: Path) -> No
 
 
 FAULTY = """
-from tui_trainer import cli
-from tui_trainer.ui.run_screen import RunScreen
+from tui_trainer.cli import main as cli
+from tui_trainer.ui.screens.run import RunScreen
 
 def fail(screen):
     raise ZeroDivisionError("a fault of the screen")

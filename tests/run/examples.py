@@ -16,7 +16,7 @@ from tui_trainer.run.events import (
     Warned,
 )
 from tui_trainer.run.state import RunState
-from tui_trainer.settings import Settings
+from tui_trainer.settings.schema import Settings
 
 
 def started(**settings: object) -> RunStarted:

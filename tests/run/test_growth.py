@@ -16,15 +16,8 @@ from tui_trainer.run.feed import Feed
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.journal import Journal
 from tui_trainer.run.recorded import RecordedRun
-from tui_trainer.run.state import (
-    MOST_CHECKPOINTS,
-    MOST_EPOCHS,
-    MOST_NOTES,
-    NEWEST_EPOCHS,
-    RunState,
-    Series,
-)
-from tui_trainer.settings import Settings
+from tui_trainer.run.state import MOST_CHECKPOINTS, MOST_EPOCHS, MOST_NOTES, NEWEST_EPOCHS, RunState, Series
+from tui_trainer.settings.schema import Settings
 
 EPOCHS = 30_000
 BEST = 1_234

@@ -10,14 +10,14 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from tests.run.examples import ended, epoch_ended, evaluated, folded, saved, started, trained
-from tui_trainer.notices import sequence
 from tui_trainer.run.events import Event, LearningRateChanged, RunEnded, RunPaused, RunResumed, Warned
 from tui_trainer.run.folder import RunFolder
+from tui_trainer.run.local import LocalRun
+from tui_trainer.run.notices import sequence
 from tui_trainer.run.notify import Post, lost, sentence
 from tui_trainer.run.resume import Resume, carry
-from tui_trainer.run.runs import LocalRun
 from tui_trainer.run.state import RunState
-from tui_trainer.settings import Settings
+from tui_trainer.settings.schema import Settings
 
 HOSTILE = "a\x1b]0;x\x07b\x9cc\u202ed\r\ne;f\x1b\\g"
 

@@ -11,19 +11,20 @@ import pytest
 from tests import replay
 from tests.replay import JOURNALS
 from tests.run.examples import folded, trained
-from tests.run.test_listing import make
+from tests.runs.test_listing import make
 from tui_trainer.errors import UsageError
-from tui_trainer.run import listing, scores
-from tui_trainer.run.comparison import Curves, figures
+from tui_trainer.run import scores
 from tui_trainer.run.events import ACCURACY, Evaluated, LearningRateChanged, RunEnded, RunStarted, Score
 from tui_trainer.run.folder import RunFolder
-from tui_trainer.run.listing import Summary, list_runs, summarise
-from tui_trainer.run.marks import Mark, words_of
 from tui_trainer.run.notify import sentence
-from tui_trainer.run.player import Player
-from tui_trainer.run.query import measured_in, ordered, parse
 from tui_trainer.run.resume import told
 from tui_trainer.run.state import RunState
+from tui_trainer.runs import listing
+from tui_trainer.runs.bookmarks import Mark, words_of
+from tui_trainer.runs.comparison import Curves, figures
+from tui_trainer.runs.listing import Summary, list_runs, summarise
+from tui_trainer.runs.player import Player
+from tui_trainer.runs.query import measured_in, ordered, parse
 
 TASKS = ("binary", "distribution", "finished", "multilabel", "regression")
 MAE, F1 = Score("mae", "lower", ""), Score("f1")

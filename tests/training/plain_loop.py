@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from tui_trainer.catalog import MINI_FOLDER
 from tui_trainer.run.commands import Command, Inbox
 from tui_trainer.run.events import BatchTrained, Event
-from tui_trainer.settings import Settings
-from tui_trainer.training.batches import Order
+from tui_trainer.settings.schema import Settings
 from tui_trainer.training.course import Course
+from tui_trainer.training.data.batches import Order
 from tui_trainer.training.loop import fit, prepare
 
 NARROW = {

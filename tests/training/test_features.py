@@ -21,8 +21,9 @@ from tests.training.plain_loop import (
     prepared,
     steered,
 )
+from tui_trainer import disk
 from tui_trainer.errors import DeviceError, DivergedError, ModelError, TrainerError
-from tui_trainer.run import commands, disk
+from tui_trainer.run import commands
 from tui_trainer.run.commands import Command, Inbox
 from tui_trainer.run.events import (
     BatchTrained,
@@ -38,15 +39,16 @@ from tui_trainer.run.events import (
     RunStarted,
     Warned,
 )
-from tui_trainer.schedule import lr_factor
-from tui_trainer.settings import Settings
-from tui_trainer.training import models, optim
+from tui_trainer.settings.schedule import lr_factor
+from tui_trainer.settings.schema import Settings
+from tui_trainer.training import models
 from tui_trainer.training.course import Course
 from tui_trainer.training.devices import pick
 from tui_trainer.training.loop import SANITY_BATCHES, epochs, fit, train
-from tui_trainer.training.losses import LOSSES
-from tui_trainer.training.optim import Schedule
-from tui_trainer.training.reading import load
+from tui_trainer.training.saving.safe_load import load
+from tui_trainer.training.step import step as stepping
+from tui_trainer.training.step.losses import LOSSES
+from tui_trainer.training.step.step import Schedule
 
 CPU = torch.device("cpu")
 NEVER = 1e6
@@ -640,7 +642,7 @@ def test_label_smoothing_is_that_of_torch(tiny: Settings) -> None:
 
 def broken(monkeypatch: pytest.MonkeyPatch, value: float, *, at: int, training: bool = True) -> None:
     """Make call number `at` of the loss, counted in training or in measuring only, give `value`."""
-    monkeypatch.setattr(optim, "replays", lambda *_: False)  # a tape calls no Python: it would not count
+    monkeypatch.setattr(stepping, "replays", lambda *_: False)  # a tape calls no Python: it would not count
     calls = 0 if training else -SANITY_BATCHES  # these are measured before the first step
 
     def make(smoothing: float) -> Callable[[Tensor, Tensor], Tensor]:
@@ -842,16 +844,16 @@ def test_a_device_that_is_not_there_is_refused_with_those_that_are(tiny: Setting
 def test_a_device_out_of_memory_ends_the_run_and_costs_no_checkpoint(
     tiny: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, place: str
 ) -> None:
-    take, taken, events = optim.Step.__call__, 0, []
+    take, taken, events = stepping.Step.__call__, 0, []
 
-    def out_of_memory(self: optim.Step, *words: object) -> object:
+    def out_of_memory(self: stepping.Step, *words: object) -> object:
         nonlocal taken
         taken += 1
         if taken == step:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
         return take(self, *words)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(optim.Step, "__call__", out_of_memory)
+    monkeypatch.setattr(stepping.Step, "__call__", out_of_memory)
     said = f"cpu is out of memory at {place}, with batch size 64 .* free.. .* kept.\nTry --batch-size 32 --grad-"
     with pytest.raises(DeviceError, match=said) as refused:
         for event in fit(tiny, Inbox(), tmp_path):
@@ -899,7 +901,7 @@ def test_a_model_that_fails_is_told_with_its_place_and_costs_no_checkpoint(
         models, "build", lambda *words, **more: nn.Sequential(Fails(after, error), build(*words, **more))
     )
     monkeypatch.setattr("tui_trainer.training.course.layers_of", lambda *_: ())
-    monkeypatch.setattr(optim, "replays", lambda *_: False)
+    monkeypatch.setattr(stepping, "replays", lambda *_: False)
     with pytest.raises(kind, match=said) as refused:
         list(fit(tiny, Inbox(), tmp_path))
     assert refused.value.exit_code == code and "\x1b" not in str(refused.value)

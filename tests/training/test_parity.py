@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from tests.training.plain_loop import Convolutional, NeuralNetwork, Tutorial, only, plain_loop
 from tui_trainer.run.commands import Inbox
 from tui_trainer.run.events import BatchTrained, EpochEnded, Evaluated, RunEnded
-from tui_trainer.settings import PRESETS, Settings
+from tui_trainer.settings.schema import PRESETS, Settings
 from tui_trainer.training.loop import fit
 
 BATCHES = 12

@@ -12,10 +12,10 @@ from textual.pilot import Pilot
 
 from tests.replay import ReplayedRun
 from tui_trainer.run.events import Event
-from tui_trainer.sources import resolve
-from tui_trainer.ui import run_screen
+from tui_trainer.settings.sources import resolve
 from tui_trainer.ui.app import TrainerApp
-from tui_trainer.ui.run_screen import RunScreen
+from tui_trainer.ui.screens import run as run_screen
+from tui_trainer.ui.screens.run import RunScreen
 from tui_trainer.ui.widgets import header, run_details, run_table, tables
 
 _wait.SLEEP_GRANULARITY, _wait.SLEEP_IDLE = 1 / 200, 1 / 400

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.ui.conftest import Shown
-from tui_trainer.looked import (
+from tui_trainer.outlook.preview.facts import (
     Answer,
     Column,
     DataFacts,
@@ -25,12 +25,12 @@ from tui_trainer.looked import (
     Speed,
     Split,
 )
-from tui_trainer.settings import Settings
-from tui_trainer.sources import resolve
-from tui_trainer.ui import look_screen
+from tui_trainer.settings.schema import Settings
+from tui_trainer.settings.sources import resolve
 from tui_trainer.ui.app import TrainerApp
-from tui_trainer.ui.data_screen import DataScreen
-from tui_trainer.ui.model_screen import ModelScreen
+from tui_trainer.ui.screens import preview
+from tui_trainer.ui.screens.data import DataScreen
+from tui_trainer.ui.screens.model import ModelScreen
 
 CLASSES = ("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 
@@ -102,11 +102,11 @@ async def opened(
     if no_color:
         monkeypatch.setenv("NO_COLOR", "1")
     if script is not None:
-        monkeypatch.setattr(look_screen, "Looking", Canned)
+        monkeypatch.setattr(preview, "Looking", Canned)
         monkeypatch.setattr(Canned, "script", [Answer(data=script)] if isinstance(script, DataFacts) else script)
     monkeypatch.setattr(Canned, "channels", channels)
     monkeypatch.setattr(Canned, "made", [])
-    monkeypatch.setattr(look_screen, "time", SimpleNamespace(monotonic=lambda: 0.0))
+    monkeypatch.setattr(preview, "time", SimpleNamespace(monotonic=lambda: 0.0))
     screen = (DataScreen if kind == "data" else ModelScreen)(Settings())
     app = TrainerApp(resolve([]))
     monkeypatch.setattr(app, "show_form", lambda: app.push_screen(screen))  # the form takes most of the time

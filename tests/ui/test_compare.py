@@ -2,7 +2,7 @@
 
 import pytest
 
-from tui_trainer.run.comparison import LETTERS, MOST, TRAINING, VALIDATION, Line
+from tui_trainer.runs.comparison import LETTERS, MOST, TRAINING, VALIDATION, Line
 from tui_trainer.ui.themes import THEMES
 from tui_trainer.ui.widgets.charts import STYLES
 from tui_trainer.ui.widgets.compare import CompareChart, short_count, step_ticks, time_ticks

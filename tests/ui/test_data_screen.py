@@ -11,12 +11,12 @@ from rich.segment import Segment
 
 from tests.ui.conftest import SIZES, Show
 from tests.ui.looks import Canned, images, opened, table
-from tui_trainer.looked import Answer, DataFacts, Order, Picture, Sample, Samples
-from tui_trainer.run.looking import Looking
-from tui_trainer.sources import Source, resolve
-from tui_trainer.ui import look_screen
-from tui_trainer.ui.data_screen import DataScreen
-from tui_trainer.ui.model_screen import ModelScreen
+from tui_trainer.outlook.preview.facts import Answer, DataFacts, Order, Picture, Sample, Samples
+from tui_trainer.outlook.preview.process import Looking
+from tui_trainer.settings.sources import Source, resolve
+from tui_trainer.ui.screens import preview
+from tui_trainer.ui.screens.data import DataScreen
+from tui_trainer.ui.screens.model import ModelScreen
 from tui_trainer.ui.widgets.data_sheets import balance
 from tui_trainer.ui.widgets.pictures import Pictures, grid
 
@@ -229,7 +229,7 @@ async def test_what_an_ended_look_still_says_is_not_shown(monkeypatch: pytest.Mo
 async def test_the_form_opens_both_screens_and_is_as_it_was_after_them(
     show_form: Show, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(look_screen, "Looking", Canned)
+    monkeypatch.setattr(preview, "Looking", Canned)
     monkeypatch.setattr(Canned, "script", [Answer(preparing="data")])
     monkeypatch.setattr(Canned, "made", [])
     async with show_form((120, 40)) as shown:

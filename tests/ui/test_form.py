@@ -7,18 +7,12 @@ import pytest
 from textual.widgets import Input, Select
 
 from tests.ui.conftest import Show, Shown
-from tui_trainer.own_code import FORM
+from tui_trainer.own.admitted import FORM
 from tui_trainer.run.folder import RunFolder
-from tui_trainer.settings import (
-    FIELDS,
-    PRESETS,
-    Settings,
-    as_text,
-    flags,
-)
-from tui_trainer.sources import Source, read_toml, resolve
-from tui_trainer.ui.run_screen import RunScreen
-from tui_trainer.ui.settings_screen import OTHER, Field, SettingsScreen
+from tui_trainer.settings.schema import FIELDS, PRESETS, Settings, as_text, flags
+from tui_trainer.settings.sources import Source, read_toml, resolve
+from tui_trainer.ui.screens.run import RunScreen
+from tui_trainer.ui.screens.settings import OTHER, Field, SettingsScreen
 
 _KEYS = {"-": "minus", ".": "full_stop"}
 

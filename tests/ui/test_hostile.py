@@ -8,8 +8,8 @@ from tests.cli.test_hostile_text import HOSTILE, told_by
 from tests.faults.scale import many
 from tests.ui.conftest import Show
 from tui_trainer.run.state import RunState
-from tui_trainer.ui.agree import Agree
-from tui_trainer.ui.dialogs import Ask, Outline
+from tui_trainer.ui.screens.confirm_changes import Agree
+from tui_trainer.ui.screens.dialogs import Ask, Outline
 
 PIECES = [
     *("[", "]", "[/", "[@click=app.quit]", "[red]", "[link=x]", "\\[", "\x1b[31m", "\x1b]0;", "\x07", "\x9b", "\x00"),

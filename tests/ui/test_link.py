@@ -2,7 +2,7 @@
 
 import pytest
 
-from tui_trainer.ui.link import ANSWER, Answers, Link
+from tui_trainer.ui.terminal.link import ANSWER, Answers, Link
 
 
 class Clock:

@@ -6,9 +6,9 @@ import pytest
 
 from tests.ui.conftest import SIZES
 from tests.ui.looks import MEMORY, SPEED, Canned, model, opened
-from tui_trainer.looked import Answer, Layer, Memory, ModelFacts, Speed
+from tui_trainer.outlook.preview.facts import Answer, Layer, Memory, ModelFacts, Speed
 from tui_trainer.text import span
-from tui_trainer.ui.model_screen import ModelScreen
+from tui_trainer.ui.screens.model import ModelScreen
 
 WHOLE = [Answer(model=model()), Answer(memory=MEMORY), Answer(speed=SPEED)]
 DEEP = [

@@ -11,13 +11,13 @@ from tests.ui.conftest import Show, Shown
 from tui_trainer.run import commands
 from tui_trainer.run.commands import Command
 from tui_trainer.run.events import Warned
+from tui_trainer.run.local import LocalRun
 from tui_trainer.run.recorded import RecordedRun
-from tui_trainer.run.runs import LocalRun
-from tui_trainer.settings import Settings
-from tui_trainer.sources import resolve
-from tui_trainer.ui.agree import Agree
+from tui_trainer.settings.schema import Settings
+from tui_trainer.settings.sources import resolve
 from tui_trainer.ui.app import TrainerApp
-from tui_trainer.ui.dialogs import Ask
+from tui_trainer.ui.screens.confirm_changes import Agree
+from tui_trainer.ui.screens.dialogs import Ask
 
 SIZES = [(80, 24), (120, 40), (200, 60)]
 

@@ -14,13 +14,13 @@ from tests.run.examples import epoch_ended, folded, started, trained
 from tests.ui.conftest import SIZES, Show, Shown
 from tui_trainer.run.events import Event, RunPaused, Warned, to_json
 from tui_trainer.run.folder import RunFolder
-from tui_trainer.run.player import Player
-from tui_trainer.sources import resolve
-from tui_trainer.ui import replay_screen
+from tui_trainer.runs.player import Player
+from tui_trainer.settings.sources import resolve
 from tui_trainer.ui.app import TrainerApp
-from tui_trainer.ui.dialogs import Help, Outline
-from tui_trainer.ui.replay_screen import ReplayScreen
-from tui_trainer.ui.run_screen import RunScreen
+from tui_trainer.ui.screens import replay as replay_screen
+from tui_trainer.ui.screens.dialogs import Help, Outline
+from tui_trainer.ui.screens.replay import ReplayScreen
+from tui_trainer.ui.screens.run import RunScreen
 from tui_trainer.ui.widgets.keys import bindings_of
 from tui_trainer.ui.widgets.player_line import PlayerLine
 

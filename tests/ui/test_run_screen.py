@@ -15,8 +15,8 @@ from tui_trainer.run.commands import Command
 from tui_trainer.run.events import BatchTrained, Event, Preparing, RunPaused, RunResumed, RunStarted, Warned
 from tui_trainer.run.feed import Feed
 from tui_trainer.run.state import RunState, Series
-from tui_trainer.ui.dialogs import Ask, Help
-from tui_trainer.ui.pace import Pace
+from tui_trainer.ui.screens.dialogs import Ask, Help
+from tui_trainer.ui.terminal.pace import Pace
 from tui_trainer.ui.widgets.charts import bucketed
 from tui_trainer.ui.widgets.confusion import short_names
 from tui_trainer.ui.widgets.header import spark

@@ -15,17 +15,17 @@ from tests.cli.program import hidden
 from tests.cli.test_hostile_text import HOSTILE, told_by
 from tests.ui.conftest import SIZES, Shown
 from tests.ui.folders import LONG, NOW, copies, make, make_all
-from tui_trainer.run import listing
 from tui_trainer.run.events import to_json
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.resume import Carried
-from tui_trainer.sources import resolve
+from tui_trainer.runs import listing
+from tui_trainer.settings.sources import resolve
 from tui_trainer.ui.app import TrainerApp
-from tui_trainer.ui.compare_screen import CompareScreen
-from tui_trainer.ui.dialogs import Ask, Help
-from tui_trainer.ui.run_screen import RunScreen
-from tui_trainer.ui.runs_screen import RunsScreen
-from tui_trainer.ui.settings_screen import SettingsScreen
+from tui_trainer.ui.screens.compare import CompareScreen
+from tui_trainer.ui.screens.dialogs import Ask, Help
+from tui_trainer.ui.screens.run import RunScreen
+from tui_trainer.ui.screens.runs import RunsScreen
+from tui_trainer.ui.screens.settings import SettingsScreen
 from tui_trainer.ui.widgets.keys import bindings_of
 from tui_trainer.ui.widgets.run_details import wrap
 from tui_trainer.ui.widgets.run_table import RunTable

@@ -8,7 +8,7 @@ import pytest
 
 FORM = """
 import asyncio, sys
-from tui_trainer.sources import resolve
+from tui_trainer.settings.sources import resolve
 from tui_trainer.ui.app import TrainerApp
 
 async def main():
@@ -23,8 +23,8 @@ print(*sorted({name.partition(".")[0] for name in sys.modules} & {"torch", "torc
 THREADS = """
 import sys, threading
 from tui_trainer.run.feed import Feed
-from tui_trainer.run.runs import LocalRun
-from tui_trainer.settings import Settings
+from tui_trainer.run.local import LocalRun
+from tui_trainer.settings.schema import Settings
 
 feed = Feed(LocalRun(Settings(dataset="fashion-mnist-mini", dry_run=True, device="cpu")), lambda: None)
 assert "torch" not in sys.modules
@@ -37,7 +37,7 @@ print(feed.ended.reason, threading.main_thread() is not feed.thread)
 POOLS = """
 import asyncio, faulthandler, os, sys, threading
 from tui_trainer.run.commands import Stop
-from tui_trainer.sources import Source, resolve
+from tui_trainer.settings.sources import Source, resolve
 from tui_trainer.ui.app import TrainerApp
 
 faulthandler.dump_traceback_later = lambda *_, **__: None  # its thread waits for silence, and is no pool

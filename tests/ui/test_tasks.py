@@ -12,11 +12,11 @@ from tests import replay
 from tests.ui.conftest import SIZES, Show
 from tests.ui.folders import make
 from tests.ui.test_runs_screen import opened, until
-from tui_trainer.run import listing
 from tui_trainer.run.events import Evaluated, Event, RunStarted
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.state import RunState
-from tui_trainer.ui.replay_screen import ReplayScreen
+from tui_trainer.runs import listing
+from tui_trainer.ui.screens.replay import ReplayScreen
 from tui_trainer.ui.widgets.evaluation import Room
 from tui_trainer.ui.widgets.numbers import resampled, shared_out
 from tui_trainer.ui.widgets.outcome import Outcome

@@ -76,7 +76,7 @@ class DatasetFacts:
     download_bytes: int = 0
     """What a download would transfer; 0 when there is nothing to download, or nobody says how much."""
     reader: str = "torchvision"
-    """The file in training/readers/ that reads it."""
+    """The file in training/data/readers/ that reads it."""
     torchvision: str = ""
     """Its class in torchvision.datasets."""
     recipe: Recipe = field(default_factory=Recipe)
@@ -110,7 +110,7 @@ class _Datasets(Mapping[str, DatasetFacts]):
 
 DATASETS = _Datasets()
 
-MINI_FOLDER = HOME / "data" / "fashion-mnist-mini"
+MINI_FOLDER = HOME / "catalog" / "fashion-mnist-mini"
 SYSTEM_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 """Where Debian's package `dataset-fashion-mnist` puts the real files."""
 
@@ -152,8 +152,8 @@ MODELS: dict[str, ModelFacts] = {
 
 
 def own_models() -> tuple[str, ...]:
-    """The models of ours, a file each in training/models/; those whose facts are known here come first."""
-    return (*MODELS, *(name for name in names_in("training/models") if name not in MODELS))
+    """The models of ours, a file each in training/models/builtin/; those whose facts are known here come first."""
+    return (*MODELS, *(name for name in names_in("training/models/builtin") if name not in MODELS))
 
 
 def padded(shape: tuple[int, int, int], pad: int) -> tuple[int, int, int]:

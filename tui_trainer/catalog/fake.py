@@ -1,6 +1,6 @@
 """What torchvision's FakeData makes, by its arguments."""
 
-from tui_trainer.arguments import arguments
+from tui_trainer.own.arguments import arguments
 
 OPTIONS = ("size", "num_classes", "image_size")
 SIZE, CLASSES, SHAPE = 1000, 10, (3, 32, 32)

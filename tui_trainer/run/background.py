@@ -10,7 +10,7 @@ from typing import Any
 
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.resume import Carried, Resume
-from tui_trainer.settings import Settings
+from tui_trainer.settings.schema import Settings
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,12 @@ def start(orders: Orders) -> int:
     log = os.open(folder.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "tui_trainer.background"],  # -P: nothing is imported from the folder it is in
+            [
+                sys.executable,
+                "-P",
+                "-m",
+                "tui_trainer.cli.background",
+            ],  # -P: nothing is imported from the folder it is in
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 
 from tui_trainer.errors import TrainerError
 from tui_trainer.run.events import Event, RunEnded, RunHandedOver
+from tui_trainer.run.local import Run
 from tui_trainer.run.recorded import RecordedRun
-from tui_trainer.run.runs import Run
 
 
 class Feed:

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import tomli_w
 
+from tui_trainer.disk import write_whole
 from tui_trainer.errors import FolderError, UsageError
-from tui_trainer.run.disk import write_whole
 from tui_trainer.run.lock import Lock
-from tui_trainer.settings import PROVENANCE, Settings, short, to_plain
+from tui_trainer.settings.schema import PROVENANCE, Settings, short, to_plain
 from tui_trainer.text import clean, did_you_mean, without_secrets
 
 

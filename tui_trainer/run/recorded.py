@@ -9,10 +9,10 @@ from pathlib import Path
 
 from tui_trainer.run.commands import Command
 from tui_trainer.run.connection import Connection, Refused, own_name
+from tui_trainer.run.disconnect import Stay, stay_of
 from tui_trainer.run.events import Event, Warned
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.journal import follow, read
-from tui_trainer.run.leaving import Stay, stay_of
 from tui_trainer.run.state import RunState
 from tui_trainer.text import clean
 

@@ -3,16 +3,16 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from tui_trainer import own_code
 from tui_trainer.errors import CheckpointError, FolderError, LockedError, SettingsError
+from tui_trainer.own import admitted
 from tui_trainer.run import scores
 from tui_trainer.run.events import RunStarted
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.journal import read
 from tui_trainer.run.state import RunState
-from tui_trainer.schedule import lr_factor
-from tui_trainer.settings import FIELDS, Settings, as_text, flag, why_fixed
-from tui_trainer.sources import Source, read_environment, read_toml, resolve
+from tui_trainer.settings.schedule import lr_factor
+from tui_trainer.settings.schema import FIELDS, Settings, as_text, flag, why_fixed
+from tui_trainer.settings.sources import Source, read_environment, read_toml, resolve
 from tui_trainer.text import clean, number
 
 
@@ -95,7 +95,7 @@ def carry(folder: RunFolder, typed: dict[str, Any], how: Resume) -> Carried:
     ]
     if problems:
         raise SettingsError(problems)
-    own_code.admit_again(resolved.settings, how.trusted, changed=how.allow_code_change)
+    admitted.admit_again(resolved.settings, how.trusted, changed=how.allow_code_change)
     if not folder.has_checkpoint:
         again = f"tui-trainer --config {clean(folder.manifest)}"
         raise CheckpointError(f"The run {name} has saved no checkpoint to carry on from. Begin again with: {again}")

@@ -5,7 +5,7 @@ import time
 
 from tui_trainer.errors import TrainerError, UsageError
 from tui_trainer.run import commands
-from tui_trainer.run.answers import is_answered
+from tui_trainer.run.acknowledgements import is_answered
 from tui_trainer.run.commands import Command
 from tui_trainer.run.connection import Connection, Refused, own_name
 from tui_trainer.run.events import Event, Warned, to_json

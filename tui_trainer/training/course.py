@@ -13,21 +13,23 @@ from torch import Tensor, nn
 from tui_trainer.errors import DeviceError, DivergedError, ModelError, TrainerError
 from tui_trainer.run.commands import Inbox, Stop
 from tui_trainer.run.events import BatchTrained, CheckpointSaved, Evaluated, Event, RunEnded, RunStarted, Warned
-from tui_trainer.run.told import SHORT, report_interval
-from tui_trainer.settings import Settings, is_place, short
+from tui_trainer.run.thinning import SHORT, report_interval
+from tui_trainer.settings.schema import Settings, is_place, short
 from tui_trainer.text import clean, fixed
-from tui_trainer.training import balance, checkpoint, devices, models, reading, snapshot
-from tui_trainer.training.augment import make_own
-from tui_trainer.training.average import Average
-from tui_trainer.training.batches import Batches, Order, choose_path, make_batches
-from tui_trainer.training.checkpoint import Save, Writer
-from tui_trainer.training.examples import Batch, Data, Examples
-from tui_trainer.training.finetune import Freezing
-from tui_trainer.training.graph import Graph, why_no_graph
-from tui_trainer.training.layers import layers_of
-from tui_trainer.training.meter import LossMeter, Spikes, Watch
-from tui_trainer.training.mixing import Mixing
-from tui_trainer.training.optim import Schedule, Step, make_optimizer
+from tui_trainer.training import devices, models
+from tui_trainer.training.data import balance
+from tui_trainer.training.data.augment import make_own
+from tui_trainer.training.data.batches import Batches, Order, choose_path, make_batches
+from tui_trainer.training.data.examples import Batch, Data, Examples
+from tui_trainer.training.data.mixing import Mixing
+from tui_trainer.training.models.finetune import Freezing
+from tui_trainer.training.models.layers import layers_of
+from tui_trainer.training.saving import checkpoint, safe_load, state
+from tui_trainer.training.saving.checkpoint import Save, Writer
+from tui_trainer.training.step.average import Average
+from tui_trainer.training.step.cuda_graph import Graph, why_no_graph
+from tui_trainer.training.step.meter import LossMeter, Spikes, Watch
+from tui_trainer.training.step.step import Schedule, Step, make_optimizer
 from tui_trainer.training.tasks import Task, make_loss
 
 EVALUATION_BATCH = 512
@@ -480,7 +482,7 @@ class Course:
             raise DivergedError("The gradients are not finite, whatever fp16's loss scale")
         if self.step.unused():
             self.report()  # which tells of the loss that was not finite
-        return checkpoint.pack(snapshot.take(self, result))
+        return checkpoint.pack(state.take(self, result))
 
     @property
     def run_name(self) -> str:
@@ -505,9 +507,9 @@ class Course:
             saved, shown, _ = checkpoint.newest(self._folder, set_aside=True)
         else:
             shown = "the last checkpoint"
-            saved = reading.unpack(self._last_packed or b"", shown)
+            saved = safe_load.unpack(self._last_packed or b"", shown)
         elapsed = self.watch.elapsed()
-        snapshot.restore(self, saved, shown)
+        state.restore(self, saved, shown)
         self.watch.began = time.monotonic() - elapsed  # what was for nothing has taken its time too
         self.skipped |= skipped
         self.rollbacks += 1
@@ -535,7 +537,7 @@ class Course:
 
     def is_sound(self) -> bool:
         """True when the model's buffers are finite: batch normalisation sees a batch before its loss is known."""
-        return snapshot.first_not_finite(dict(self.model.named_buffers())) is None
+        return state.first_not_finite(dict(self.model.named_buffers())) is None
 
     def is_cut(self) -> bool:
         """True when a limit ended this epoch: with a higher one it would have gone on in it."""
@@ -549,9 +551,9 @@ class Course:
         """A copy of the model with the best epoch's weights; None when there never was one."""
         self.writer.wait()
         if self._folder is not None and (path := self._folder / "best.pt").exists():
-            saved = reading.load(path)
+            saved = safe_load.load(path)
         elif self._best_packed is not None:
-            saved = reading.unpack(self._best_packed, "the best checkpoint")
+            saved = safe_load.unpack(self._best_packed, "the best checkpoint")
         else:
             return None
         if self.best is not None and saved["step"] != self.best.step:

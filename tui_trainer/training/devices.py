@@ -11,7 +11,7 @@ import psutil
 import torch
 
 from tui_trainer.errors import DeviceError
-from tui_trainer.settings import Settings
+from tui_trainer.settings.schema import Settings
 from tui_trainer.text import size
 
 

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from tui_trainer import own_code
 from tui_trainer.errors import DeviceError, DivergedError, FolderError, ModelError, TrainerError
+from tui_trainer.own import admitted
+from tui_trainer.own.loading import load as load_code
 from tui_trainer.run import commands
 from tui_trainer.run.commands import Inbox
 from tui_trainer.run.events import (
@@ -27,25 +28,18 @@ from tui_trainer.run.events import (
     Warned,
 )
 from tui_trainer.run.resume import Resume
-from tui_trainer.settings import Settings, is_of_script, short
+from tui_trainer.settings.schema import Settings, is_of_script, short
 from tui_trainer.text import clean
-from tui_trainer.training import (
-    batch_size,
-    checkpoint,
-    data,
-    devices,
-    examples,
-    models,
-    plugins,
-    reading,
-    resuming,
-    snapshot,
-    tasks,
-    weights,
-)
-from tui_trainer.training.checkpoint import Happening, in_order
+from tui_trainer.training import devices, models, tasks
+from tui_trainer.training.before import batch_size
 from tui_trainer.training.course import Course
-from tui_trainer.training.park import Kept
+from tui_trainer.training.data import examples
+from tui_trainer.training.data.splits import load as load_data
+from tui_trainer.training.models import weights
+from tui_trainer.training.saving import checkpoint, safe_load, state
+from tui_trainer.training.saving.checkpoint import Happening, in_order
+from tui_trainer.training.saving.park import Kept
+from tui_trainer.training.saving.resume import carry_on
 
 MOST_ROLLBACKS = 3
 """Times that a run goes back by itself, each with half the rate, before it gives up."""
@@ -372,7 +366,7 @@ def prepare(
     """Device, data and model, ready for the first step or for the next one of a run that is carried on."""
     saved = None
     if resume is not None and resume.packed is not None:
-        saved, shown = reading.unpack(resume.packed, "the parked run"), ""
+        saved, shown = safe_load.unpack(resume.packed, "the parked run"), ""
     elif resume is not None:
         assert folder is not None
         yield Preparing(what="checkpoint")
@@ -382,13 +376,13 @@ def prepare(
     yield Preparing(what="device")
     device = devices.pick(settings.device)
     devices.tune(settings, device)
-    code = own_code.places(settings)
+    code = admitted.places(settings)
     for kind, found in code.items():  # before the seed: what they draw when they are imported must not matter
         yield Preparing(what=f"{kind} {clean(found.attribute, 60)}")
-        plugins.load(found, kind)  # type: ignore[arg-type]
+        load_code(found, kind)  # type: ignore[arg-type]
     seed_everything(settings.seed or 0)
     yield Preparing(what="data")
-    loading = data.load(settings)
+    loading = load_data(settings)
     while True:
         try:
             yield next(loading)
@@ -412,7 +406,7 @@ def prepare(
     if settings.channels_last:
         model = model.to(memory_format=torch.channels_last)
     if not settings.batch_size and saved is not None:
-        settings = settings.model_copy(update={"batch_size": snapshot.batch_size(saved)})
+        settings = settings.model_copy(update={"batch_size": state.batch_size(saved)})
     if not settings.batch_size:
         yield Preparing(what="the largest batch size that fits")
         size, why = batch_size.find(settings, splits, task, model)
@@ -429,13 +423,13 @@ def prepare(
                 text=f"the model is not compiled ({type(error).__name__}: {reason}); its layers run one by one"
             )
     course = Course(settings, splits, task, model, device, inbox, folder, forward)
-    course.code = own_code.digests(code)
+    course.code = admitted.digests(code)
     try_out(course)
     if resume is None or saved is None:
         course.begin_epoch(1)
     else:
         course.resumed_from = shown
-        for warning in resuming.carry_on(course, saved, shown, resume):
+        for warning in carry_on(course, saved, shown, resume):
             yield Warned(text=warning)
     return course
 

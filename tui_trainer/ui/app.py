@@ -22,22 +22,22 @@ from tui_trainer.run.commands import Command, Continue, Pause, SaveCheckpoint, S
 from tui_trainer.run.events import RunEnded
 from tui_trainer.run.feed import Feed
 from tui_trainer.run.folder import RunFolder
-from tui_trainer.run.listing import holds_runs
+from tui_trainer.run.local import LocalRun
 from tui_trainer.run.recorded import AttachedRun, RecordedRun
 from tui_trainer.run.resume import Carried, Resume, carry, own_settings
-from tui_trainer.run.runs import LocalRun
+from tui_trainer.run.signals import end_within_grace
 from tui_trainer.run.state import RunState
-from tui_trainer.settings import Settings
-from tui_trainer.signals import end_within_grace
-from tui_trainer.sources import Resolved, Source, resolve
+from tui_trainer.runs.listing import holds_runs
+from tui_trainer.settings.schema import Settings
+from tui_trainer.settings.sources import Resolved, Source, resolve
 from tui_trainer.text import clean, clean_lines
-from tui_trainer.ui import terminal
-from tui_trainer.ui.admit import admit
-from tui_trainer.ui.compare_screen import CompareScreen
-from tui_trainer.ui.replay_screen import ReplayScreen
-from tui_trainer.ui.run_screen import RunScreen
-from tui_trainer.ui.runs_screen import RunsScreen
-from tui_trainer.ui.settings_screen import SettingsScreen
+from tui_trainer.ui.screens.compare import CompareScreen
+from tui_trainer.ui.screens.confirm_code import admit
+from tui_trainer.ui.screens.replay import ReplayScreen
+from tui_trainer.ui.screens.run import RunScreen
+from tui_trainer.ui.screens.runs import RunsScreen
+from tui_trainer.ui.screens.settings import SettingsScreen
+from tui_trainer.ui.terminal import driver as terminal
 from tui_trainer.ui.themes import THEMES
 from tui_trainer.ui.widgets.keys import bindings_of
 

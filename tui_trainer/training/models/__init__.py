@@ -10,12 +10,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from tui_trainer import arguments
 from tui_trainer.catalog import Shape
+from tui_trainer.catalog.zoo import ZOO
 from tui_trainer.errors import ModelError
-from tui_trainer.settings import Settings, is_place
-from tui_trainer.training import own, plugins, zoo
-from tui_trainer.zoo import ZOO
+from tui_trainer.own import arguments, loading
+from tui_trainer.settings.schema import Settings, is_place
+from tui_trainer.training.models import own, zoo
 
 
 def build(
@@ -34,13 +34,13 @@ def build(
     name, typed = settings.model, arguments.arguments(settings.model_arg, "--model-arg")
     given = {"shape": shape, "outputs": outputs, "categories": categories}
     if is_place(name):
-        return own.make_model(plugins.load(name, "model"), given | {"classes": classes, "settings": settings}, typed)
+        return own.make_model(loading.load(name, "model"), given | {"classes": classes, "settings": settings}, typed)
     if len(shape) != 3 and name != "mlp":
         raise ModelError(f"{name} takes images, and the inputs are {shape}. Use --model mlp, or one of your own.")
     if name in ZOO:
         channels, height, width = shape
         return zoo.build(name, (channels, height, width), outputs, pretrained=settings.pretrained, **typed)
-    module = importlib.import_module(f"tui_trainer.training.models.{name}")
+    module = importlib.import_module(f"tui_trainer.training.models.builtin.{name}")
     model: nn.Module = arguments.call(module.build, given, typed, shown=name, flag="--model-arg")
     return model
 
@@ -49,7 +49,8 @@ def repeats(settings: Settings) -> bool:
     """True for models whose steps always do the same operations: a recording of one serves for all."""
     if settings.model in ZOO or is_place(settings.model):
         return settings.model == "resnet18"
-    return bool(getattr(importlib.import_module(f"tui_trainer.training.models.{settings.model}"), "REPEATABLE", False))
+    module = importlib.import_module(f"tui_trainer.training.models.builtin.{settings.model}")
+    return bool(getattr(module, "REPEATABLE", False))
 
 
 def compiled(model: nn.Module, shape: Shape, settings: Settings, device: torch.device) -> Callable[[Tensor], Tensor]:

@@ -11,14 +11,14 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from tui_trainer import arguments
 from tui_trainer.errors import ModelError
+from tui_trainer.own import arguments, loading
 from tui_trainer.run.events import Score
-from tui_trainer.settings import NAMES, Settings, is_place
+from tui_trainer.settings.schema import NAMES, Settings, is_place
 from tui_trainer.text import clean, did_you_mean
-from tui_trainer.training import own, plugins
-from tui_trainer.training.examples import Data
-from tui_trainer.training.losses import LossFunction
+from tui_trainer.training.data.examples import Data
+from tui_trainer.training.models import own
+from tui_trainer.training.step.losses import LossFunction
 
 
 class Meter(Protocol):
@@ -168,4 +168,4 @@ def make_loss(settings: Settings, task: Task) -> LossFunction:
     if not is_place(settings.loss):
         return task.losses[settings.loss](settings.label_smoothing)
     typed = arguments.arguments(settings.loss_arg, "--loss-arg")
-    return own.make_loss(plugins.load(settings.loss, "loss"), {"settings": settings}, typed)
+    return own.make_loss(loading.load(settings.loss, "loss"), {"settings": settings}, typed)

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tui_trainer.run.events import ACCURACY, Score
-from tui_trainer.training.balance import of_labels
-from tui_trainer.training.examples import Data
-from tui_trainer.training.losses import LossFunction
+from tui_trainer.training.data.balance import of_labels
+from tui_trainer.training.data.examples import Data
+from tui_trainer.training.step.losses import LossFunction
 from tui_trainer.training.tasks import Task
 
 

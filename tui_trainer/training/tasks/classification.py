@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from tui_trainer.run.events import ACCURACY
-from tui_trainer.training.balance import of_classes
-from tui_trainer.training.examples import Data
-from tui_trainer.training.losses import LOSSES, cross_entropy
+from tui_trainer.training.data.balance import of_classes
+from tui_trainer.training.data.examples import Data
+from tui_trainer.training.step.losses import LOSSES, cross_entropy
 from tui_trainer.training.tasks import Task
 
 MOST_CLASSES = 1000

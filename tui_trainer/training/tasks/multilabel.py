@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from tui_trainer.run.events import ACCURACY, Score
-from tui_trainer.training.balance import of_labels
-from tui_trainer.training.examples import Data
+from tui_trainer.training.data.balance import of_labels
+from tui_trainer.training.data.examples import Data
 from tui_trainer.training.tasks import Task
 from tui_trainer.training.tasks.binary import YES_OR_NO, bce, share
 

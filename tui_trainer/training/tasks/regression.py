@@ -10,8 +10,8 @@ from torch import Tensor
 
 from tui_trainer.errors import ModelError
 from tui_trainer.run.events import Score
-from tui_trainer.training.examples import Data, moments
-from tui_trainer.training.losses import LossFunction
+from tui_trainer.training.data.examples import Data, moments
+from tui_trainer.training.step.losses import LossFunction
 from tui_trainer.training.tasks import Task
 
 STEPS = 24

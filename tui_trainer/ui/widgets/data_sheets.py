@@ -4,7 +4,7 @@ import math
 
 from textual.content import Content
 
-from tui_trainer.looked import DataFacts, Histogram
+from tui_trainer.outlook.preview.facts import DataFacts, Histogram
 from tui_trainer.text import clean, number, size
 from tui_trainer.ui.widgets.header import BLOCKS
 from tui_trainer.ui.widgets.panel import MUTED

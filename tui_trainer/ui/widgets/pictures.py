@@ -9,7 +9,7 @@ from textual import events
 from textual.message import Message
 from textual.strip import Strip
 
-from tui_trainer.looked import MOST_PIXELS, Picture, Samples
+from tui_trainer.outlook.preview.facts import MOST_PIXELS, Picture, Samples
 from tui_trainer.ui.widgets.sheet import Sheet, cut
 
 SHADES = " ░▒▓█"

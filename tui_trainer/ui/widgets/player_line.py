@@ -6,9 +6,9 @@ from textual import events
 from textual.content import Content
 from textual.message import Message
 
-from tui_trainer.run.marks import Mark
-from tui_trainer.run.player import Player
 from tui_trainer.run.state import RunState
+from tui_trainer.runs.bookmarks import Mark
+from tui_trainer.runs.player import Player
 from tui_trainer.text import clock
 from tui_trainer.ui.widgets.panel import MUTED, View
 

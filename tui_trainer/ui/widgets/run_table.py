@@ -10,7 +10,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
 
-from tui_trainer.run.listing import Summary
+from tui_trainer.runs.listing import Summary
 from tui_trainer.text import ago, fixed, number
 from tui_trainer.ui.widgets.header import STATUS, spark
 from tui_trainer.ui.widgets.panel import MUTED

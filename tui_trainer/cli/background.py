@@ -1,0 +1,35 @@
+"""The process in the background: it takes its orders from standard input, and trains as `--no-ui` does."""
+
+import signal
+import sys
+from pathlib import Path
+
+from tui_trainer.cli import headless
+from tui_trainer.run.background import Orders
+from tui_trainer.run.commands import Park, Pause
+from tui_trainer.run.folder import RunFolder
+from tui_trainer.run.local import LocalRun
+from tui_trainer.run.resume import Carried, Resume, state_of
+from tui_trainer.settings.schema import Settings
+
+
+def run_by(orders: Orders) -> LocalRun:
+    """The run that the orders are about: carried on when it has saved something, else from its beginning."""
+    folder, settings = RunFolder(Path(orders.folder)), Settings(**orders.settings)
+    carried = None
+    if folder.has_checkpoint:
+        how = Resume(allow_data_change=orders.allow_data_change, allow_code_change=orders.allow_code_change)
+        carried = Carried(folder, settings, (), state_of(folder), how)
+    run = LocalRun(settings, carried, folder=folder, lock=orders.lock)
+    if orders.paused:
+        run.send(Park() if orders.parked else Pause())
+    return run
+
+
+def main() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    sys.exit(headless.watch(run_by(Orders.from_json(sys.stdin.buffer.read()))))
+
+
+if __name__ == "__main__":
+    main()
