@@ -27,6 +27,7 @@ from typing import Any
 from textual.pilot import Pilot
 
 from figures import Figure
+from tui_trainer.cli.local_run import local_run
 from tui_trainer.run.commands import Command
 from tui_trainer.run.disconnect import Stay
 from tui_trainer.run.events import (
@@ -207,7 +208,7 @@ async def refresh_cost(pilot: Pilot[None], screen: RunScreen, events: Iterator[E
 
 async def growth(reports: int, epochs: int) -> dict[str, float]:
     """Memory (MB) and refresh cost (ms) after the first hundredth of the reports and after all, and seconds to fold."""
-    app, run = TrainerApp(resolve([])), Silent()
+    app, run = TrainerApp(resolve([]), begin=local_run), Silent()
     each = reports // epochs
     events = made_up(2 * epochs, each)
     seen: dict[str, float] = {}
@@ -299,7 +300,7 @@ async def opening(recorded: RunFolder) -> tuple[float, float]:
     The screen has no answer for a key while its thread is busy: that is how late a clock of 10 ms ticks there.
     """
     gc.collect()  # a program has one app, and no screens of earlier ones to look through
-    app = TrainerApp(resolve([]))
+    app = TrainerApp(resolve([]), begin=local_run)
     late = 0.0
     async with app.run_test(size=SIZE) as pilot:
         await pilot.pause()

@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 
 from tui_trainer.catalog import IDX_FILES, MINI_FOLDER
+from tui_trainer.cli.local_run import local_run
 from tui_trainer.run import commands
 from tui_trainer.run.events import BatchTrained
-from tui_trainer.run.local import LocalRun
 from tui_trainer.settings.schema import Settings
 from tui_trainer.training.data.readers.idx import read_split
 from tui_trainer.training.step import step as stepping
@@ -32,7 +32,7 @@ def record(name: str, settings: Settings, orders: dict[int, list[commands.Comman
     """Train, sending `orders` after the first report at or past their step, and keep the journal."""
     if len(sys.argv) > 1 and name not in sys.argv:
         return
-    run = LocalRun(settings)
+    run = local_run(settings)
     for event in run.events():
         if isinstance(event, BatchTrained):
             for step in [step for step in orders if event.step >= step]:

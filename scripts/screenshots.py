@@ -17,6 +17,7 @@ from textual.pilot import Pilot
 
 from tests import replay
 from tests.ui import folders
+from tui_trainer.cli.local_run import local_run
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.settings.schema import Settings
 from tui_trainer.settings.sources import resolve
@@ -60,7 +61,7 @@ async def draw(name: str, size: tuple[int, int], keys: list[str], theme: str | N
     """One picture: the form when `name` begins so, the runs or some side by side, else a recorded run; then `keys`."""
     compared = [RunFolder(path) for path in sorted(Path("runs").iterdir())[:4]] if name.startswith("compare") else None
     played = ReplayScreen(RunFolder(Path("runs") / folders.LONG), 0.1) if name.startswith("replay") else None
-    app = TrainerApp(resolve([]), runs=name.startswith("runs"), compared=compared, replay=played)
+    app = TrainerApp(resolve([]), runs=name.startswith("runs"), compared=compared, replay=played, begin=local_run)
     run = None
     async with app.run_test(size=size) as pilot:
         if theme:
@@ -99,7 +100,7 @@ LOOKS = {
 async def draw_look(name: str, size: tuple[int, int]) -> None:
     """The data or the model of the settings, once all of it is found out."""
     kind, settings = LOOKS[name.split("-")[0]]
-    app = TrainerApp(resolve([]))
+    app = TrainerApp(resolve([]), begin=local_run)
     async with app.run_test(size=size) as pilot:
         screen = kind(settings)
         await app.push_screen(screen)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tui_trainer.cli.local_run import local_run
 from tui_trainer.errors import UsageError
 from tui_trainer.own import admitted
 from tui_trainer.run import folder
@@ -71,10 +72,10 @@ def train(
     resolved = resolve([Source("train()", {name: value for name, value in values.items() if value is not None})])
     with _lent(lent, classes):
         if resume is None:
-            run = LocalRun(admitted.admit(resolved.settings, dict.fromkeys(FIELDS, admitted.FORM)))
+            run = local_run(admitted.admit(resolved.settings, dict.fromkeys(FIELDS, admitted.FORM)))
         else:
             carried = _carried(resume, resolved.settings)
-            run = LocalRun(carried.settings, carried)
+            run = local_run(carried.settings, carried)
         exit_code = _watch(run, ui)
     return _outcome(run, exit_code)
 
@@ -96,16 +97,17 @@ def _rate(optimizer: Any) -> float | None:
 @contextlib.contextmanager
 def _lent(objects: dict[str, Any], classes: Sequence[str] | None) -> Iterator[None]:
     """The objects under the names that settings have for them, while the run lasts."""
-    from tui_trainer.own import loading
+    from tui_trainer.own.loading import take_back
+    from tui_trainer.training.data.lent import lend
 
     names = {setting: _named(setting, value) for setting, value in objects.items()}
     for setting, value in objects.items():
-        loading.lend(names[setting], setting, value, classes)  # type: ignore[arg-type]
+        lend(names[setting], setting, value, classes)  # type: ignore[arg-type]
     try:
         yield
     finally:
         for name in names.values():
-            loading.take_back(name)
+            take_back(name)
 
 
 def _carried(name: str, settings: Settings) -> Carried:
@@ -138,7 +140,7 @@ def _watch(run: LocalRun, ui: bool | None) -> int:
     need_terminal("Train in plain lines with: train(..., ui=False)")
     from tui_trainer.ui.app import TrainerApp, show
 
-    return show(TrainerApp(resolve([]), local=run))
+    return show(TrainerApp(resolve([]), begin=local_run, local=run))
 
 
 def _outcome(run: LocalRun, exit_code: int) -> Outcome:

@@ -14,9 +14,9 @@ from tests.cli.program import hidden
 from tui_trainer.catalog import IDX_FILES, MINI_FOLDER
 from tui_trainer.cli import main, predict
 from tui_trainer.cli.console import PipeConsole
+from tui_trainer.cli.local_run import local_run
 from tui_trainer.run.events import Evaluated
 from tui_trainer.run.journal import read
-from tui_trainer.run.local import LocalRun
 from tui_trainer.settings.schema import Settings
 from tui_trainer.training.data.readers.idx import read_split
 
@@ -35,7 +35,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         name="it",
         output_dir=str(tmp_path_factory.mktemp("predict")),
     )
-    run = LocalRun(settings)
+    run = local_run(settings)
     list(run.events())
     assert run.folder is not None
     return run.folder.path

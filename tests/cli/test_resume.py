@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from tui_trainer.cli import main
+from tui_trainer.cli.local_run import local_run
 from tui_trainer.run.commands import Pause, Stop
 from tui_trainer.run.events import BatchTrained, Event, RunEnded, RunStarted, Warned, from_json
 from tui_trainer.run.folder import RunFolder, find
 from tui_trainer.run.journal import read
-from tui_trainer.run.local import LocalRun
 from tui_trainer.run.resume import Resume, carry
 from tui_trainer.settings.schema import Settings
 
@@ -250,7 +250,7 @@ def test_nothing_is_changed_before_the_first_step(capsys: pytest.CaptureFixture[
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-3]))
     before = Path("runs/a/run.toml").read_bytes(), Path("runs/a/checkpoints/last.pt").read_bytes()
     found = carry(find("a", "runs"), {"lr": "0.5"}, Resume())
-    run = LocalRun(found.settings, found)
+    run = local_run(found.settings, found)
     run.send(Pause())
     run.send(Stop(save=False))
     events = list(run.events())

@@ -18,9 +18,9 @@ def train(settings: dict[str, Any], resume: str) -> int:
     """In the forked process: a run, or the rest of one, to its end. Its exit code is the run's."""
     import torch
 
+    from tui_trainer.cli.local_run import local_run
     from tui_trainer.run.events import RunEnded
     from tui_trainer.run.folder import find
-    from tui_trainer.run.local import LocalRun
     from tui_trainer.run.resume import Resume, carry
     from tui_trainer.settings.schema import Settings
 
@@ -29,9 +29,9 @@ def train(settings: dict[str, Any], resume: str) -> int:
         carried = carry(find(resume, settings["output_dir"]), {}, Resume())
         if carried.nothing_to_do:
             return 0
-        run = LocalRun(carried.settings, carried)
+        run = local_run(carried.settings, carried)
     else:
-        run = LocalRun(Settings(**settings))
+        run = local_run(Settings(**settings))
     code = 1
     for event in run.events():
         if isinstance(event, RunEnded):

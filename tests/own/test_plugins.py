@@ -16,8 +16,9 @@ from tests.cli.test_hostile_text import HOSTILE
 from tui_trainer.cli.starter import FILES
 from tui_trainer.errors import ModelError
 from tui_trainer.own import loading
-from tui_trainer.own.loading import Kind, Plugin, WithCode, load
+from tui_trainer.own.loading import Kind, Plugin, load
 from tui_trainer.own.location import find
+from tui_trainer.training.data.with_code import WithCode
 from tui_trainer.training.models import own
 
 NET = """

@@ -14,6 +14,7 @@ import pytest
 
 from tests.pty.terminal import until
 from tests.run.examples import ended, evaluated, folded, saved, started, trained
+from tui_trainer.cli.local_run import local_run
 from tui_trainer.errors import DataError, FolderError
 from tui_trainer.run import commands
 from tui_trainer.run.background import Orders
@@ -32,7 +33,6 @@ from tui_trainer.run.events import (
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.heartbeat import Pulse
 from tui_trainer.run.journal import Journal, read
-from tui_trainer.run.local import LocalRun
 from tui_trainer.run.recorded import AttachedRun, RecordedRun
 from tui_trainer.run.resume import own_settings
 from tui_trainer.run.state import RunState
@@ -53,7 +53,7 @@ def recorded(*events: Event) -> RunFolder:
 
 
 def test_a_recorded_run_is_seen_as_the_live_one_was(tiny: Settings) -> None:
-    run = LocalRun(tiny.model_copy(update={"save_top_k": 2, "scheduler": "plateau"}))
+    run = local_run(tiny.model_copy(update={"save_top_k": 2, "scheduler": "plateau"}))
     live = []
     for event in run.events():
         live.append(event)
@@ -79,31 +79,31 @@ def test_a_recorded_run_is_seen_as_the_live_one_was(tiny: Settings) -> None:
 
 
 def test_an_event_is_in_the_journal_before_it_is_given_out(tiny: Settings) -> None:
-    run, seen = LocalRun(tiny.model_copy(update={"epochs": 1})), []
+    run, seen = local_run(tiny.model_copy(update={"epochs": 1})), []
     for event in run.events():
         seen.append(event)
         assert run.folder is not None and list(read(run.folder.journal)) == seen
 
 
 def test_an_epoch_is_batches_then_validation_then_checkpoints_then_its_end(tiny: Settings) -> None:
-    kinds = [type(event).__name__ for event in LocalRun(tiny).events() if not isinstance(event, Preparing)]
+    kinds = [type(event).__name__ for event in local_run(tiny).events() if not isinstance(event, Preparing)]
     epoch = ["BatchTrained"] * 8 + ["Evaluated", "CheckpointSaved", "CheckpointSaved", "EpochEnded"]
     assert kinds == ["RunStarted", *epoch, *epoch, "Evaluated", "RunEnded"]
 
 
 def test_the_folder_of_a_run_repeats_it(tiny: Settings) -> None:
-    first = LocalRun(tiny.model_copy(update={"seed": None, "epochs": 1}))
+    first = local_run(tiny.model_copy(update={"seed": None, "epochs": 1}))
     losses = [event.loss for event in first.events() if isinstance(event, BatchTrained)]
     assert first.folder is not None and first.settings.seed is not None
     read_back = resolve([read_toml(first.folder.manifest)]).settings
     assert read_back == first.settings
-    again = LocalRun(read_back)
+    again = local_run(read_back)
     assert [event.loss for event in again.events() if isinstance(event, BatchTrained)] == losses
-    assert LocalRun(tiny.model_copy(update={"seed": None})).settings.seed != first.settings.seed
+    assert local_run(tiny.model_copy(update={"seed": None})).settings.seed != first.settings.seed
 
 
 def test_a_run_leaves_files_for_its_owner_alone_and_is_held_while_it_trains(tiny: Settings) -> None:
-    run = LocalRun(tiny.model_copy(update={"epochs": 1}))
+    run = local_run(tiny.model_copy(update={"epochs": 1}))
     held = [run.folder.is_held() for _ in run.events() if run.folder]
     assert run.folder is not None and all(held) and not run.folder.is_held()
     for path in [run.folder.path, *run.folder.path.rglob("*")]:
@@ -111,7 +111,7 @@ def test_a_run_leaves_files_for_its_owner_alone_and_is_held_while_it_trains(tiny
 
 
 def test_a_folder_that_is_deleted_under_way_can_be_found_and_carried_on_afterwards(tiny: Settings) -> None:
-    run = LocalRun(tiny)
+    run = local_run(tiny)
     told = []
     for event in run.events():
         told.append(event)
@@ -125,7 +125,7 @@ def test_a_folder_that_is_deleted_under_way_can_be_found_and_carried_on_afterwar
 
 
 def test_stop_saves_a_checkpoint_before_the_run_ends(tiny: Settings) -> None:
-    run, events = LocalRun(tiny), []
+    run, events = local_run(tiny), []
     for event in run.events():
         events.append(event)
         if isinstance(event, BatchTrained) and event.step == 3:
@@ -161,7 +161,7 @@ def test_whatever_goes_wrong_while_training_ends_the_run_as_failed(
         raise fault
 
     monkeypatch.setattr(loop, "fit", fit)
-    run = LocalRun(tiny)
+    run = local_run(tiny)
     events = list(run.events())
     assert isinstance(events[0], Preparing) and [type(event) for event in events].count(RunEnded) == 1
     assert (events[-1].reason, events[-1].exit_code) == ("failed", code)
@@ -188,13 +188,13 @@ def test_a_run_in_which_nothing_happens_notes_where_it_stands_and_goes_on(
 
     monkeypatch.setattr(loop, "fit", fit)
     monkeypatch.setattr(Pulse, "SILENCE", 0.1)
-    run = LocalRun(tiny)
+    run = local_run(tiny)
     assert list(run.events())[-1].reason == "finished", "it is told of, and never ended"
     assert run.folder is not None and run.folder.log.read_text().startswith("Timeout (0:00:00.1")
 
 
 def test_a_run_that_is_left_lets_go_of_its_folder_and_is_lost(tiny: Settings) -> None:
-    run = LocalRun(tiny)
+    run = local_run(tiny)
     events = run.events()
     next(event for event in events if isinstance(event, BatchTrained))
     events.close()
@@ -211,7 +211,7 @@ def no_space(*_args: object, **_kwargs: object) -> None:
 def test_a_disk_that_is_full_from_the_start_is_a_folder_error(tiny: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "replace", no_space)  # the last call of writing run.toml
     with pytest.raises(FolderError, match="No space left on device") as refused:
-        next(LocalRun(tiny).events())
+        next(local_run(tiny).events())
     assert refused.value.exit_code == 6
 
 
@@ -219,7 +219,7 @@ def test_a_disk_that_fills_up_while_the_data_is_loaded_does_not_stop_training(
     tiny: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events = []
-    for event in LocalRun(tiny.model_copy(update={"epochs": 1})).events():
+    for event in local_run(tiny.model_copy(update={"epochs": 1})).events():
         events.append(event)
         if isinstance(event, Preparing) and event.what == "model":
             monkeypatch.setattr(os, "replace", no_space)
@@ -230,7 +230,7 @@ def test_a_disk_that_fills_up_while_the_data_is_loaded_does_not_stop_training(
 def test_a_journal_that_cannot_be_written_is_told_once_and_is_whole_when_there_is_room_again(
     tiny: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, events = LocalRun(tiny), []
+    run, events = local_run(tiny), []
     with monkeypatch.context() as patch:
         for event in run.events():
             events.append(event)
@@ -305,7 +305,7 @@ def test_history_is_given_before_anybody_is_connected_to_and_a_command_from_then
 def test_a_recorded_run_takes_no_orders(tiny: Settings) -> None:
     run = RecordedRun(recorded(started()))
     run.send(commands.Stop())
-    assert run.read_only and not LocalRun(tiny).read_only
+    assert run.read_only and not local_run(tiny).read_only
     assert len(run.so_far()) == 1
 
 
@@ -340,9 +340,9 @@ import tui_trainer.run
 for module in pkgutil.iter_modules(tui_trainer.run.__path__):
     importlib.import_module(f"tui_trainer.run.{module.name}")
 from tui_trainer.run.resume import own_settings
-from tui_trainer.run.local import LocalRun
+from tui_trainer.cli.local_run import local_run
 from tui_trainer.settings.schema import Settings
-LocalRun(Settings())
+local_run(Settings())
 print(json.dumps(sorted(sys.modules)))
 """
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

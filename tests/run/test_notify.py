@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from tests.run.examples import ended, epoch_ended, evaluated, folded, saved, started, trained
+from tui_trainer.cli.local_run import local_run
 from tui_trainer.run.events import Event, LearningRateChanged, RunEnded, RunPaused, RunResumed, Warned
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.local import LocalRun
@@ -259,7 +260,7 @@ def run_of(events: list[Event], monkeypatch: pytest.MonkeyPatch, url: str) -> Lo
             yield event
 
     monkeypatch.setattr(LocalRun, "_guarded", guarded)
-    return LocalRun(Settings(notify_url=url, name="it"))
+    return local_run(Settings(notify_url=url, name="it"))
 
 
 PLATEAU = LearningRateChanged(lr=1e-4, by="plateau")

@@ -10,12 +10,12 @@ import pytest
 
 from tests import replay
 from tests.run.examples import started, trained
+from tui_trainer.cli.local_run import local_run
 from tui_trainer.errors import DeviceError, SettingsError
 from tui_trainer.run import commands
 from tui_trainer.run.commands import Inbox
 from tui_trainer.run.events import Event, Preparing, RunEnded, RunPaused, Warned, to_json
 from tui_trainer.run.folder import RunFolder
-from tui_trainer.run.local import LocalRun
 from tui_trainer.run.waiting import Turn
 from tui_trainer.settings.schema import Settings
 
@@ -122,7 +122,7 @@ def test_a_run_that_is_not_there_is_refused_before_anything_is_made(
 ) -> None:
     before = sorted(own_folder.rglob("*"))
     with pytest.raises(SettingsError) as error:
-        LocalRun(Settings(**settings))
+        local_run(Settings(**settings))
     assert error.value.problems[0].startswith(says) and error.value.exit_code == 2
     assert sorted(own_folder.rglob("*")) == before
 
@@ -137,7 +137,7 @@ def test_a_run_cannot_wait_for_itself() -> None:
 
 @pytest.mark.parametrize(("signal", "reason", "code"), [(0, "stopped", 0), (2, "interrupted", 130)])
 def test_an_order_to_stop_ends_the_wait_and_the_run(signal: int, reason: str, code: int, ahead: RunFolder) -> None:
-    run = LocalRun(Settings(after="ahead", name="it"))
+    run = local_run(Settings(after="ahead", name="it"))
     with ahead.lock.hold():
         events = run.events()
         assert what(next(events)).startswith("waiting for ahead")
@@ -158,7 +158,7 @@ def test_a_run_trains_once_it_has_its_turn(ahead: RunFolder, monkeypatch: pytest
         yield ended("finished")
 
     monkeypatch.setitem(sys.modules, "tui_trainer.training.loop", SimpleNamespace(fit=fit))
-    run = LocalRun(Settings(after="ahead", name="it"))
+    run = local_run(Settings(after="ahead", name="it"))
     with ahead.lock.hold():
         events = run.events()
         next(events)
@@ -245,7 +245,7 @@ def test_where_any_gpu_would_do_the_one_that_has_the_memory_is_used(
     used: list[str] = []
     fit = lambda settings, *_: iter([used.append(settings.device), ended("finished")][1:])  # noqa: E731
     monkeypatch.setitem(sys.modules, "tui_trainer.training.loop", SimpleNamespace(fit=fit))
-    run = LocalRun(Settings(when_free="10GiB"))
+    run = local_run(Settings(when_free="10GiB"))
     events = run.events()
     assert what(next(events)) == "waiting for 10.0 GiB free on any of 2 GPUs: 3.2 GiB are"
     gpus.free = [9.0, 11.0]
@@ -290,7 +290,7 @@ def test_gpus_that_are_hidden_are_none(visible: str, monkeypatch: pytest.MonkeyP
     ],
 )
 def test_a_wait_that_could_never_end_is_refused(settings: dict[str, str], says: str) -> None:
-    run = LocalRun(Settings(**{"when_free": "1GB", "name": "it"} | settings))
+    run = local_run(Settings(**{"when_free": "1GB", "name": "it"} | settings))
     (end,) = run.events()
     assert isinstance(end, RunEnded) and end.exit_code == 9 and says in (end.error or "")
     assert "Nothing was trained." in (end.error or "")
@@ -304,7 +304,7 @@ def test_a_machine_without_a_driver_says_so_before_the_other_run_has_ended(gpus:
 
 @pytest.mark.usefixtures("gpus")
 def test_a_journal_of_a_run_that_waited_is_one_like_any_other() -> None:
-    run = LocalRun(Settings(when_free="10GiB", name="it"))
+    run = local_run(Settings(when_free="10GiB", name="it"))
     events = run.events()
     next(events)
     run.send(commands.Stop())

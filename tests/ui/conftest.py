@@ -11,6 +11,7 @@ from textual import _wait, constants
 from textual.pilot import Pilot
 
 from tests.replay import ReplayedRun
+from tui_trainer.cli.local_run import local_run
 from tui_trainer.run.events import Event
 from tui_trainer.settings.sources import resolve
 from tui_trainer.ui.app import TrainerApp
@@ -89,7 +90,9 @@ def show_run(still: Callable[[float], None]) -> Show:
     async def shown(events: list[Event], size: tuple[int, int] = (120, 40)) -> AsyncIterator[Shown]:
         still(events[-1].at + 8)
         run = ReplayedRun(events)
-        app = TrainerApp(resolve([]), recorded=run)  # straight away: to build the form first takes most of the time
+        app = TrainerApp(
+            resolve([]), recorded=run, begin=local_run
+        )  # straight away: to build the form first takes most of the time
         async with app.run_test(size=size) as pilot:
             screen = next(screen for screen in app.screen_stack if isinstance(screen, RunScreen))
             view = Shown(pilot, screen, run)
@@ -111,7 +114,7 @@ def show_form() -> Show:
 
     @asynccontextmanager
     async def shown(size: tuple[int, int] = (120, 40), **app_options: object) -> AsyncIterator[Shown]:
-        app = TrainerApp(app_options.pop("resolved", None) or resolve([]), **app_options)  # type: ignore[arg-type]
+        app = TrainerApp(app_options.pop("resolved", None) or resolve([]), **app_options, begin=local_run)  # type: ignore[arg-type]
         async with app.run_test(size=size) as pilot:
             view = Shown(pilot)
             await view.settle()

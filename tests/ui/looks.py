@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.ui.conftest import Shown
+from tui_trainer.cli.local_run import local_run
 from tui_trainer.outlook.preview.facts import (
     Answer,
     Column,
@@ -108,7 +109,7 @@ async def opened(
     monkeypatch.setattr(Canned, "made", [])
     monkeypatch.setattr(preview, "time", SimpleNamespace(monotonic=lambda: 0.0))
     screen = (DataScreen if kind == "data" else ModelScreen)(Settings())
-    app = TrainerApp(resolve([]))
+    app = TrainerApp(resolve([]), begin=local_run)
     monkeypatch.setattr(app, "show_form", lambda: app.push_screen(screen))  # the form takes most of the time
     async with app.run_test(size=size) as pilot:
         shown = Looked(pilot)

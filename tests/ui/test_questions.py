@@ -8,10 +8,10 @@ from textual.screen import Screen
 
 from tests import replay
 from tests.ui.conftest import Show, Shown
+from tui_trainer.cli.local_run import local_run
 from tui_trainer.run import commands
 from tui_trainer.run.commands import Command
 from tui_trainer.run.events import Warned
-from tui_trainer.run.local import LocalRun
 from tui_trainer.run.recorded import RecordedRun
 from tui_trainer.settings.schema import Settings
 from tui_trainer.settings.sources import resolve
@@ -76,18 +76,18 @@ async def test_a_question_that_was_called_off_comes_again_with_space(show_run: S
 
 
 async def test_r_carries_a_lost_run_on_and_says_why_it_cannot() -> None:
-    run_ = LocalRun(Settings(dataset="fashion-mnist-mini", epochs=1, limit_train_batches=4, seed=0, device="cpu"))
+    run_ = local_run(Settings(dataset="fashion-mnist-mini", epochs=1, limit_train_batches=4, seed=0, device="cpu"))
     list(run_.events())
     assert run_.folder is not None
     lines = run_.folder.journal.read_text().splitlines(keepends=True)
-    app = TrainerApp(resolve([]), recorded=RecordedRun(run_.folder))
+    app = TrainerApp(resolve([]), recorded=RecordedRun(run_.folder), begin=local_run)
     async with app.run_test(size=(120, 40)) as pilot:
         view = Shown(pilot)
         await until(pilot, lambda: "✔ finished" in view.text)
         await view.press("r")
         assert view.notes[-1].endswith("To go on, give more epochs: --epochs 2.")
     run_.folder.journal.write_text("".join(lines[:-1]))
-    app = TrainerApp(resolve([]), recorded=RecordedRun(run_.folder))
+    app = TrainerApp(resolve([]), recorded=RecordedRun(run_.folder), begin=local_run)
     async with app.run_test(size=(120, 40)) as pilot:
         view = Shown(pilot)
         await until(pilot, lambda: "LOST" in view.text)

@@ -12,6 +12,7 @@ import pytest
 from tests import replay
 from tests.run.examples import epoch_ended, folded, started, trained
 from tests.ui.conftest import SIZES, Show, Shown
+from tui_trainer.cli.local_run import local_run
 from tui_trainer.run.events import Event, RunPaused, Warned, to_json
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.runs.player import Player
@@ -79,7 +80,7 @@ def show_replay(
         still(2e9)  # long after all that was recorded
         monkeypatch.setattr(replay_screen, "time", SimpleNamespace(monotonic=lambda: 0.0))
         screen = ReplayScreen(folder(run), speed)
-        app = TrainerApp(resolve([]), replay=screen)
+        app = TrainerApp(resolve([]), replay=screen, begin=local_run)
         async with app.run_test(size=size) as pilot:
             view = Replayed(pilot, screen)
             await view.settle()

@@ -15,6 +15,7 @@ from tests.cli.program import hidden
 from tests.cli.test_hostile_text import HOSTILE, told_by
 from tests.ui.conftest import SIZES, Shown
 from tests.ui.folders import LONG, NOW, copies, make, make_all
+from tui_trainer.cli.local_run import local_run
 from tui_trainer.run.events import to_json
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.resume import Carried
@@ -53,7 +54,7 @@ def forgetful(still: Callable[[float], None]) -> None:
 @asynccontextmanager
 async def opened(size: tuple[int, int] = (120, 40), **options: Any) -> AsyncIterator[Shown]:
     """The app with its first screen."""
-    app = TrainerApp(options.pop("resolved", None) or resolve([]), **{"runs": True} | options)
+    app = TrainerApp(options.pop("resolved", None) or resolve([]), **{"runs": True} | options, begin=local_run)
     async with app.run_test(size=size) as pilot:
         shown = Shown(pilot)
         await until(shown, lambda: not isinstance(app.screen, RunsScreen) or app.screen.runs is not None)

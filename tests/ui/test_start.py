@@ -12,7 +12,7 @@ from tui_trainer.settings.sources import resolve
 from tui_trainer.ui.app import TrainerApp
 
 async def main():
-    async with TrainerApp(resolve([])).run_test(size=(120, 40)) as pilot:
+    async with TrainerApp(resolve([]), begin=local_run).run_test(size=(120, 40)) as pilot:
         await pilot.pause()
         assert "669,706 parameters" in str(pilot.app.screen.query_one("#outlook").render())
 
@@ -23,10 +23,10 @@ print(*sorted({name.partition(".")[0] for name in sys.modules} & {"torch", "torc
 THREADS = """
 import sys, threading
 from tui_trainer.run.feed import Feed
-from tui_trainer.run.local import LocalRun
+from tui_trainer.cli.local_run import local_run
 from tui_trainer.settings.schema import Settings
 
-feed = Feed(LocalRun(Settings(dataset="fashion-mnist-mini", dry_run=True, device="cpu")), lambda: None)
+feed = Feed(local_run(Settings(dataset="fashion-mnist-mini", dry_run=True, device="cpu")), lambda: None)
 assert "torch" not in sys.modules
 feed.start()
 feed.thread.join()
@@ -64,7 +64,7 @@ def count_in(words):
 async def main(words):
     used = {"dataset": "fashion-mnist-mini", "device": "cpu", "epochs": "1000", "limit_train_batches": "8"}
     source = Source("flag", used, text=True)
-    app = TrainerApp(resolve([source]), start=True)
+    app = TrainerApp(resolve([source]), start=True, begin=local_run)
     async with app.run_test(size=(120, 40)):
         while app.feed is None or not app.screen.state.checkpoints or app.screen.state.epoch < 2:
             assert app.feed is None or app.feed.ended is None

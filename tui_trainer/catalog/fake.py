@@ -1,19 +1,18 @@
 """What torchvision's FakeData makes, by its arguments."""
 
-from tui_trainer.own.arguments import arguments
+from collections.abc import Mapping
 
 OPTIONS = ("size", "num_classes", "image_size")
 SIZE, CLASSES, SHAPE = 1000, 10, (3, 32, 32)
 
 
-def figures_of(words: str) -> tuple[int, int, tuple[int, int, int]]:
-    """How many images there are, of how many classes, and their shape [C, H, W], from words such as `size=500`.
+def figures_of(typed: Mapping[str, object]) -> tuple[int, int, tuple[int, int, int]]:
+    """How many images there are, of how many classes, and their shape [C, H, W], from arguments such as `size=500`.
 
     Raises:
         ValueError: a value is not possible; the message names it.
-        SettingsError: the words set no arguments.
     """
-    given = {"size": SIZE, "num_classes": CLASSES, "image_size": SHAPE} | arguments(words, "dataset_arg")
+    given = {"size": SIZE, "num_classes": CLASSES, "image_size": SHAPE} | dict(typed)
     count, classes, shape = given["size"], given["num_classes"], given["image_size"]
     for name, value, least in (("size", count, 2), ("num_classes", classes, 2)):
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= 10_000_000:

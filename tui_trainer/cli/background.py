@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from tui_trainer.cli import headless
+from tui_trainer.cli.local_run import local_run
 from tui_trainer.run.background import Orders
 from tui_trainer.run.commands import Park, Pause
 from tui_trainer.run.folder import RunFolder
@@ -20,7 +21,7 @@ def run_by(orders: Orders) -> LocalRun:
     if folder.has_checkpoint:
         how = Resume(allow_data_change=orders.allow_data_change, allow_code_change=orders.allow_code_change)
         carried = Carried(folder, settings, (), state_of(folder), how)
-    run = LocalRun(settings, carried, folder=folder, lock=orders.lock)
+    run = local_run(settings, carried, folder=folder, lock=orders.lock)
     if orders.paused:
         run.send(Park() if orders.parked else Pause())
     return run

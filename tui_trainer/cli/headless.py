@@ -12,6 +12,7 @@ from types import FrameType
 from rich.text import Text
 
 from tui_trainer.cli.console import PipeConsole
+from tui_trainer.cli.local_run import fit
 from tui_trainer.run.commands import SaveCheckpoint, Stop, Wake
 from tui_trainer.run.events import (
     BatchTrained,
@@ -69,7 +70,7 @@ def watch(run: Run, *, json: bool = False) -> int:
 def show_preview(carried: Carried) -> int:
     """Print what carrying a run on would begin with; nothing on the disk changes."""
     printer = LinePrinter(None)
-    for event in preview(carried):
+    for event in preview(carried, fit):
         if isinstance(event, Warned):
             printer.show(event)
         elif isinstance(event, RunStarted):

@@ -93,18 +93,17 @@ def _run(
         return start_in_background(resolved.settings)
     if no_ui:
         from tui_trainer.cli import headless
-        from tui_trainer.run.local import LocalRun
+        from tui_trainer.cli.local_run import local_run
 
-        return headless.watch(LocalRun(resolved.settings), json=json)
+        return headless.watch(local_run(resolved.settings), json=json)
     if start:
         from tui_trainer.run.waiting import Turn
 
         Turn(resolved.settings)  # before there is a screen: what it should wait for may not be there
     need_terminal()
-    from tui_trainer.ui.app import TrainerApp, show
 
     untouched = not typed and preset is None and config is None
-    return show(TrainerApp(resolved, start=start, preset=preset, runs=untouched))
+    return open_screens(resolved, start=start, preset=preset, runs=untouched)
 
 
 def _attach(
@@ -120,10 +119,9 @@ def _attach(
 
     found = folder.find(run, where(output_dir))
     need_terminal()
-    from tui_trainer.ui.app import TrainerApp, show
 
     recorded = RecordedRun(found) if read_only else AttachedRun(found)
-    return show(TrainerApp(Resolved(resolve([]).settings), recorded=recorded))
+    return open_screens(Resolved(resolve([]).settings), recorded=recorded)
 
 
 def _send(
@@ -159,10 +157,9 @@ def _replay(
         raise UsageError(f"--speed: must be above 0 and at most 1,000,000, found {speed:g}")
     found = folder.find(run, where(output_dir))
     need_terminal(f"What the run says is in {clean(found.journal)}, one JSON object a line.")
-    from tui_trainer.ui.app import TrainerApp, show
     from tui_trainer.ui.screens.replay import ReplayScreen
 
-    return show(TrainerApp(Resolved(resolve([]).settings), replay=ReplayScreen(found, speed)))
+    return open_screens(Resolved(resolve([]).settings), replay=ReplayScreen(found, speed))
 
 
 def _resume(
@@ -184,8 +181,8 @@ def _resume(
 
     Settings that are typed are changed from there on; what is changed is shown before the first step.
     """
+    from tui_trainer.cli.local_run import local_run
     from tui_trainer.run import folder
-    from tui_trainer.run.local import LocalRun
     from tui_trainer.run.resume import Resume, carry
 
     if json and not no_ui:
@@ -208,15 +205,14 @@ def _resume(
         return headless.show_preview(carried)
     if detach:
         return start_in_background(carried.settings, carried)
-    run_ = LocalRun(carried.settings, carried)
+    run_ = local_run(carried.settings, carried)
     if no_ui:
         from tui_trainer.cli import headless
 
         return headless.watch(run_, json=json)
     need_terminal()
-    from tui_trainer.ui.app import TrainerApp, show
 
-    return show(TrainerApp(Resolved(carried.settings), carried=carried))
+    return open_screens(Resolved(carried.settings), carried=carried)
 
 
 def where(output_dir: str | None) -> str:
@@ -311,9 +307,8 @@ def _compare(
     if no_ui or not _has_terminal():
         tables.show_comparison(compared)
         return 0
-    from tui_trainer.ui.app import TrainerApp, show
 
-    return show(TrainerApp(resolve([]), compared=[run.folder for run in compared]))
+    return open_screens(resolve([]), compared=[run.folder for run in compared])
 
 
 def _let_code_of_run_in(folder: "RunFolder", trusted: list[str] | None) -> None:
@@ -495,6 +490,14 @@ def need_terminal(instead: str = "Train in plain lines with: tui-trainer --no-ui
         raise UsageError(f"There is no terminal for the screens here. {instead}")
     if os.environ.get("TERM") in ("dumb", "unknown"):
         raise UsageError(f"A terminal of type {clean(os.environ['TERM'])} cannot show the screens. {instead}")
+
+
+def open_screens(resolved: Resolved, **shown: Any) -> int:
+    """The screens, beginning with what `TrainerApp` is told to show; the exit code."""
+    from tui_trainer.cli.local_run import local_run
+    from tui_trainer.ui.app import TrainerApp, show
+
+    return show(TrainerApp(resolved, begin=local_run, **shown))
 
 
 def make_app() -> App:

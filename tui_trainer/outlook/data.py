@@ -12,6 +12,7 @@ from tui_trainer.catalog.fake import figures_of
 from tui_trainer.catalog.image_folder import images_in, layout_of
 from tui_trainer.catalog.table_file import describe_table, path_of
 from tui_trainer.errors import SettingsError
+from tui_trainer.own.arguments import arguments
 from tui_trainer.settings.schema import Settings
 from tui_trainer.text import clean, size
 
@@ -128,7 +129,7 @@ def shape_of(facts: DatasetFacts, settings: Settings) -> tuple[int, int, int]:
 
 def _of_fake(settings: Settings) -> DataOutlook:
     try:
-        count, classes, (channels, height, width) = figures_of(settings.dataset_arg)
+        count, classes, (channels, height, width) = figures_of(arguments(settings.dataset_arg, "dataset_arg"))
     except SettingsError as error:
         return DataOutlook(f"fake: {clean(error, 100)}")
     side = settings.image_size

@@ -1,7 +1,7 @@
 """The user's own code, imported by its location: under a name of its own, with nothing left beside it on the disk.
 
 A pickle names a class by its module, and a worker process that did not begin as a copy of this one knows no module of
-the user's. So what is sent to workers brings the files along (`WithCode`), as they were when the run began.
+the user's. So what is sent to workers brings the files along (`UserCode`), as they were when the run began.
 """
 
 import hashlib
@@ -9,7 +9,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module
@@ -17,18 +17,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, TextIO
 
-import torch
-from torch import nn
-from torch.utils.data import Dataset
-
 from tui_trainer.errors import ModelError
-from tui_trainer.own.arguments import arguments, call
 from tui_trainer.own.errors import told
 from tui_trainer.own.location import Found, find, without_current_folder
 from tui_trainer.settings.schema import is_lent
 from tui_trainer.text import clean, did_you_mean
-
-__all__ = ["Kind", "Plugin", "WithCode", "arguments", "call", "load", "quiet"]
 
 Kind = Literal["model", "dataset", "loss", "optimizer", "augment"]
 """The settings that can name code."""
@@ -64,22 +57,9 @@ _lent: dict[str, Plugin] = {}
 """Objects of the running script, by the places that settings have for them."""
 
 
-class _Named(tuple[Any, ...]):
-    """Data sets with the names of their classes."""
-
-    classes: Sequence[str] = ()
-
-
-def lend(location: str, kind: Kind, value: Any, classes: Sequence[str] | None = None) -> None:
-    """Let `load` give an object of the running script; `classes` are the names of those of a data set."""
-    made = value
-    if kind == "dataset" and not callable(value):
-        named = _Named(value if isinstance(value, tuple | list) else (value,))
-        named.classes = tuple(classes or ())
-        made = (lambda: named) if classes else (lambda: value)
-    elif (kind == "model" and isinstance(value, nn.Module)) or isinstance(value, torch.optim.Optimizer):
-        made = lambda *_: value  # noqa: E731
-    _lent[location] = Plugin(kind, location, Path(), "", made)
+def lend(plugin: Plugin) -> None:
+    """Let `load` give an object of the running script, by its place."""
+    _lent[plugin.location] = plugin
 
 
 def take_back(location: str) -> None:
@@ -184,38 +164,18 @@ def _run(file: _File) -> ModuleType:
     return module
 
 
-class _Code:
+class UserCode:
     """The user's files, as a pickle takes them to another process: they run there before what comes behind them."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _arrive, (tuple(_files.values()),)
 
 
-def _arrive(files: tuple[_File, ...]) -> _Code:
+def _arrive(files: tuple[_File, ...]) -> UserCode:
     with without_current_folder():
         for file in files:
             _run(file)
-    return _Code()
-
-
-class WithCode(Dataset[Any]):
-    """A data set that brings the code of the user's classes along to worker processes, however these are started."""
-
-    def __init__(self, dataset: Any) -> None:
-        self.dataset = dataset
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.dataset[index]
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _unpacked, (_Code(), self.dataset)  # in this order: a pickle is read from its beginning
-
-
-def _unpacked(_code: _Code, dataset: Any) -> WithCode:
-    return WithCode(dataset)
+    return UserCode()
 
 
 class _Cleaned(io.TextIOBase):

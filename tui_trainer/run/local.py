@@ -6,8 +6,9 @@ import os
 import random
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Protocol
 
 from tui_trainer.disk import remove_left_over
@@ -33,7 +34,7 @@ from tui_trainer.run.heartbeat import Pulse
 from tui_trainer.run.journal import Journal
 from tui_trainer.run.lock import Held
 from tui_trainer.run.notify import Post, sentence
-from tui_trainer.run.resume import Carried
+from tui_trainer.run.resume import Carried, Resume
 from tui_trainer.run.state import RunState
 from tui_trainer.run.thinning import told
 from tui_trainer.run.waiting import Turn
@@ -42,6 +43,10 @@ from tui_trainer.text import clean
 
 FOUND_OUT = ("dataset", "loss", "batch_size")
 """Settings that the run itself may choose: what it has used is what it is carried on with."""
+
+
+Fit = Callable[[Settings, Inbox, Path, Resume | None], Iterator[Event]]
+"""The training: settings, commands, the folder for checkpoints, how it is carried on -> what happens."""
 
 
 class Run(Protocol):
@@ -85,12 +90,13 @@ class LocalRun:
     def __init__(
         self,
         settings: Settings,
+        fit: Fit,
         carried: Carried | None = None,
         *,
         folder: RunFolder | None = None,
         lock: int | None = None,
     ) -> None:
-        """`carried` is the run that is carried on, in its own folder, with `settings` from here on.
+        """`fit` trains. `carried` is the run that is carried on, in its own folder, with `settings` from here on.
 
         `folder` is where a run begins that has one already, and `lock` the descriptor of a lock that was handed over.
 
@@ -101,6 +107,7 @@ class LocalRun:
             settings = settings.model_copy(update={"seed": random.SystemRandom().randrange(2**31)})
         self.settings = settings
         self.carried = carried
+        self._fit = fit
         self.inbox = Inbox()
         self._turn = None if carried else Turn(settings)
         if self._turn is not None:
@@ -230,10 +237,8 @@ class LocalRun:
                 self.settings = self.settings.model_copy(update={"device": self._turn.device})
                 pulse.beat(resting=False)
             yield Preparing(what="torch")
-            from tui_trainer.training.loop import fit  # torch takes seconds: only the thread that trains waits for it
-
             how = self.carried.how if self.carried else None
-            for event in told(fit(self.settings, self.inbox, folder.checkpoints, how), self._state):
+            for event in told(self._fit(self.settings, self.inbox, folder.checkpoints, how), self._state):
                 self._paused, self._parked = bool(self._state.paused_in), self._state.parked
                 self._state.apply(event)
                 pulse.beat(resting=bool(self._state.paused_in))
@@ -270,13 +275,11 @@ class LocalRun:
             folder.write_manifest(self.settings, made_by | {"device": started.device, "data": started.data})
 
 
-def preview(carried: Carried) -> Iterator[Event]:
+def preview(carried: Carried, fit: Fit) -> Iterator[Event]:
     """What `carried` would begin with, up to its `RunStarted`, or to the `RunEnded` that says why it cannot.
 
     Data and checkpoint are read as for the run itself; nothing on the disk changes.
     """
-    from tui_trainer.training.loop import fit
-
     how = replace(carried.how, looks_only=True)
     for event in fit(carried.settings, Inbox(), carried.folder.checkpoints, how):
         yield event

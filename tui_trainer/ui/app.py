@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from io import StringIO
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 from textual import events, on
@@ -42,6 +42,12 @@ from tui_trainer.ui.themes import THEMES
 from tui_trainer.ui.widgets.keys import bindings_of
 
 
+class Begin(Protocol):
+    """Makes a run that trains in this process, from its beginning or carried on."""
+
+    def __call__(self, settings: Settings, carried: Carried | None = None) -> LocalRun: ...
+
+
 class TrainerApp(App[None]):
     """Shows the form, then a run; or a run straight away."""
 
@@ -55,6 +61,7 @@ class TrainerApp(App[None]):
         self,
         resolved: Resolved,
         *,
+        begin: Begin,
         start: bool = False,
         preset: str | None = None,
         recorded: RecordedRun | None = None,
@@ -69,6 +76,7 @@ class TrainerApp(App[None]):
         `runs` opens the list of runs where there are some, in place of the form.
         """
         super().__init__(driver_class=terminal.Driver if sys.platform != "win32" else None)
+        self._begin_run = begin
         self._resolved, self._start, self._preset = resolved, start, preset
         self._recorded, self._carried, self._replay = recorded, carried, replay
         self._compared, self._runs_first, self._local = compared, runs, local
@@ -197,7 +205,7 @@ class TrainerApp(App[None]):
         """Train here, and show it."""
         self.clear_notifications()  # what was wrong on the form is mended
         try:
-            run = LocalRun(settings)
+            run = self._begin_run(settings)
         except TrainerError as error:  # the run that it should wait for has gone since
             self.show_form()
             self.notify(clean(error, 300), severity="error", markup=False)
@@ -211,7 +219,7 @@ class TrainerApp(App[None]):
 
     def carry_on(self, carried: Carried) -> None:
         """Carry a run on. When settings are changed it waits for a yes before its first step."""
-        run = LocalRun(carried.settings, carried)
+        run = self._begin_run(carried.settings, carried)
         if carried.changed:
             run.send(Pause())
         self.watch_run(RunScreen(run))

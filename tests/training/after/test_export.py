@@ -17,10 +17,10 @@ from tests.faults.rights import without_rights
 from tui_trainer import disk
 from tui_trainer.catalog import IDX_FILES, MINI_FOLDER
 from tui_trainer.cli import main
+from tui_trainer.cli.local_run import local_run
 from tui_trainer.run.events import CheckpointSaved, Evaluated
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.journal import read
-from tui_trainer.run.local import LocalRun
 from tui_trainer.settings.schema import Settings
 from tui_trainer.training.after import export
 from tui_trainer.training.after.export import FORMATS
@@ -43,7 +43,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         name="it",
         output_dir=str(tmp_path_factory.mktemp("export")),
     )
-    run = LocalRun(settings)
+    run = local_run(settings)
     list(run.events())
     assert run.folder is not None
     return run.folder.path
@@ -164,7 +164,7 @@ def test_a_run_that_is_still_training_is_exported_from_its_last_whole_checkpoint
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     settings = Settings(dataset="fashion-mnist-mini", limit_train_batches=4, seed=0, device="cpu", name="live")
-    training = LocalRun(settings)
+    training = local_run(settings)
     events = training.events()
     assert next(event for event in events if isinstance(event, CheckpointSaved) and event.kind == "last")
     assert RunFolder(Path("runs/live")).is_held()

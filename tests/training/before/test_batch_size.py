@@ -8,11 +8,11 @@ from torch import nn
 
 from tests.training.plain_loop import only, prepared
 from tui_trainer.cli import main
+from tui_trainer.cli.local_run import local_run
 from tui_trainer.errors import SettingsError
 from tui_trainer.outlook import run as outlook_run
 from tui_trainer.run.commands import Inbox
 from tui_trainer.run.events import BatchTrained, Event, Preparing, RunStarted, Warned
-from tui_trainer.run.local import LocalRun
 from tui_trainer.run.resume import Resume
 from tui_trainer.settings.schema import Settings, to_toml
 from tui_trainer.settings.sources import read_toml
@@ -60,7 +60,7 @@ def test_auto_is_recorded_as_the_number_that_was_used(tiny: Settings) -> None:
 
 def test_it_stays_the_same_when_the_run_is_carried_on(tiny: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = tiny.model_copy(update={"batch_size": 0, "limit_train_batches": 2})
-    run = LocalRun(settings.model_copy(update={"max_steps": 3}))
+    run = local_run(settings.model_copy(update={"max_steps": 3}))
     list(run.events())
     assert run.folder is not None and read_toml(run.folder.manifest).values["batch_size"] == 128
     monkeypatch.setattr(batch_size, "find", pytest.fail)

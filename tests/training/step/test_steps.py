@@ -33,9 +33,9 @@ def test_the_update_is_one_kernel_where_torch_has_one(tiny: Settings, name: str,
 def test_a_run_does_not_load_the_compiler_of_torch_nor_what_that_needs() -> None:
     code = """
 import sys
-from tui_trainer.run.local import LocalRun
+from tui_trainer.cli.local_run import local_run
 from tui_trainer.settings.schema import Settings
-*_, end = LocalRun(Settings(dataset="fashion-mnist-mini", dry_run=True, device="cpu", scheduler="plateau")).events()
+*_, end = local_run(Settings(dataset="fashion-mnist-mini", dry_run=True, device="cpu", scheduler="plateau")).events()
 print(end.reason, *(name in sys.modules for name in ("torch", "torch._dynamo", "sympy")))
 """
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120).stdout

@@ -20,11 +20,11 @@ from tests import replay
 from tests.training.data.tables import PARTS, table
 from tests.training.plain_loop import only, prepared
 from tests.training.saving.test_resume import Broken, differences, prompt_disk  # noqa: F401
+from tui_trainer.cli.local_run import local_run
 from tui_trainer.errors import DataError, ModelError
 from tui_trainer.run import commands
 from tui_trainer.run.commands import Inbox
 from tui_trainer.run.events import BatchTrained, Evaluated, RunEnded, RunStarted, rounded
-from tui_trainer.run.local import LocalRun
 from tui_trainer.settings.schema import Settings
 from tui_trainer.settings.sources import read_toml
 from tui_trainer.training import tasks
@@ -438,7 +438,7 @@ def test_what_does_not_fit_the_task_is_told(
 def test_the_loss_that_was_used_is_in_run_toml(tiny: Settings, tmp_path: Path) -> None:
     case = CASES["distribution"]
     path = table(tmp_path / "table.csv", case.target, rows=60)
-    run = LocalRun(settings_of(tiny, case, path, dry_run=True))
+    run = local_run(settings_of(tiny, case, path, dry_run=True))
     events = list(run.events())
     assert only(RunEnded, events)[0].reason == "finished"
     assert run.folder is not None and "-mlp-" in run.folder.path.name
@@ -451,7 +451,7 @@ def test_a_run_of_each_task_predicts_and_is_exported_as_it_was_measured(
 ) -> None:
     case = CASES[name]
     path = table(tmp_path / "table.csv", case.target, rows=120)
-    run = LocalRun(settings_of(tiny, case, path, epochs=1, limit_train_batches=2, name="it"))
+    run = local_run(settings_of(tiny, case, path, epochs=1, limit_train_batches=2, name="it"))
     valid = only(Evaluated, run.events())[-1]
     assert run.folder is not None
     trained = load_trained(run.folder)

@@ -14,12 +14,12 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from tui_trainer.catalog import Shape
 from tui_trainer.errors import DataError
-from tui_trainer.own import loading
 from tui_trainer.settings.schema import Settings
 from tui_trainer.text import clean, size
 from tui_trainer.training.data import augment
 from tui_trainer.training.data.augment import Augment, Recipes, generator_of, seed_of_batch, seeded
 from tui_trainer.training.data.examples import Batch, Data, Examples, Tensors, rows_of
+from tui_trainer.training.data.with_code import WithCode
 from tui_trainer.training.models.own import Change
 
 LOOK = 5.0
@@ -281,7 +281,7 @@ class Loader(Batches):
         if recipes is not None:
             self._augment = None
         self._loader: DataLoader[tuple[Tensor, Tensor]] | None = DataLoader(
-            loading.WithCode(Fetched(examples, recipes)),
+            WithCode(Fetched(examples, recipes)),
             sampler=Numbers(order),
             batch_size=None,
             num_workers=workers,

@@ -24,9 +24,9 @@ def read(settings: Settings, name: str) -> Generator[Event, None, Source]:
     from torchvision.datasets import FakeData  # 0.4 s
 
     yield from ()
-    typed(settings, OPTIONS)
+    given = typed(settings, OPTIONS)
     try:
-        count, classes, shape = figures_of(settings.dataset_arg)
+        count, classes, shape = figures_of(given)
     except ValueError as error:
         raise DataError(f"{name}: {clean(error, 300)}") from None
     form = Form.of(settings, shape)
