@@ -8,6 +8,7 @@ import pytest
 
 FORM = """
 import asyncio, sys
+from tui_trainer.cli.local_run import local_run
 from tui_trainer.settings.sources import resolve
 from tui_trainer.ui.app import TrainerApp
 
@@ -36,6 +37,7 @@ print(feed.ended.reason, threading.main_thread() is not feed.thread)
 
 POOLS = """
 import asyncio, faulthandler, os, sys, threading
+from tui_trainer.cli.local_run import local_run
 from tui_trainer.run.commands import Stop
 from tui_trainer.settings.sources import Source, resolve
 from tui_trainer.ui.app import TrainerApp
