@@ -22,7 +22,7 @@ from tui_trainer.run.events import EpochEnded, RunStarted
 from tui_trainer.settings.schema import PRESETS, Settings
 from tui_trainer.training.loop import fit
 from tui_trainer.training.saving import safe_load, state
-from tui_trainer.training.step import meter, step
+from tui_trainer.training.step import finite, meter
 
 SETTINGS = Settings(**PRESETS["tutorial"] | {"dataset": "fashion-mnist", "device": "cpu", "seed": 0})
 
@@ -32,7 +32,7 @@ def without_protections() -> Iterator[None]:
     """Nothing is looked at, and nothing is waited for."""
     with contextlib.ExitStack() as stack:
         for owner, name in (
-            (step.Step, "_look_at_gradients"),
+            (finite.AtOnce, "gradients"),
             (state, "first_not_finite"),
             (safe_load, "not_plain"),
             (disk.Disk, "sync"),

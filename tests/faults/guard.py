@@ -28,8 +28,8 @@ class Protection:
 
 DISK, LOCK, READING = "disk.py", "run/lock.py", "training/saving/safe_load.py"
 CONTROL = "run/control.py"
-STEP, COURSE, SNAPSHOT, LOOP = (
-    "training/step/step.py",
+FINITE, COURSE, SNAPSHOT, LOOP = (
+    "training/step/finite.py",
     "training/course.py",
     "training/saving/state.py",
     "training/loop.py",
@@ -108,17 +108,17 @@ PROTECTIONS = {
     ),
     "foreign folder": Protection(LOCK, "        self._refuse_foreign()\n", "", "tests/run/test_folder.py -k foreign"),
     "loss is looked at": Protection(
-        STEP, "        if not math.isfinite(value):", "        if False:", "tests/faults/test_numbers.py -k poisoned"
+        FINITE, "        if not math.isfinite(value):", "        if False:", "tests/faults/test_numbers.py -k poisoned"
     ),
     "gradient is looked at": Protection(
-        STEP,
+        FINITE,
         "sound = not self._bad.item() and",
         "sound = True and",
         "tests/faults/test_numbers.py -k poisoned",
     ),
     "gradient as a product is looked at": Protection(
-        STEP,
-        "and all(product.is_finite() for product in products)",
+        FINITE,
+        "and all(product.is_finite() for product in deferred)",
         "",
         "tests/training/step/test_cpu_replay.py -k product",
     ),

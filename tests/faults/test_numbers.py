@@ -17,6 +17,7 @@ from tui_trainer.settings.schema import Settings
 from tui_trainer.training import models
 from tui_trainer.training.loop import fit
 from tui_trainer.training.saving import safe_load
+from tui_trainer.training.step import finite
 from tui_trainer.training.step import step as stepping
 
 
@@ -215,7 +216,7 @@ def test_a_leap_of_the_loss_is_told_once(tiny: Settings, monkeypatch: pytest.Mon
 def test_the_gradients_are_looked_at_on_a_device_too(
     tiny: Settings, tmp_path: Path, poisoned: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stepping, "looks_later", lambda _: True)
+    monkeypatch.setattr(finite, "heeds_flag", lambda _: True)
     poisoned(11, what="gradient")
     settings = tiny.model_copy(update={"log_interval": 4})
     events = list(fit(settings, Inbox(), tmp_path))

@@ -48,7 +48,7 @@ from tui_trainer.training.loop import SANITY_BATCHES, epochs, fit, train
 from tui_trainer.training.saving.safe_load import load
 from tui_trainer.training.step import step as stepping
 from tui_trainer.training.step.losses import LOSSES
-from tui_trainer.training.step.step import Schedule
+from tui_trainer.training.step.schedule import Schedule
 
 CPU = torch.device("cpu")
 NEVER = 1e6

@@ -29,7 +29,9 @@ from tui_trainer.training.saving.checkpoint import Save, Writer
 from tui_trainer.training.step.average import Average
 from tui_trainer.training.step.cuda_graph import Graph, why_no_graph
 from tui_trainer.training.step.meter import LossMeter, Spikes, Watch
-from tui_trainer.training.step.step import Schedule, Step, make_optimizer
+from tui_trainer.training.step.optimizers import make_optimizer
+from tui_trainer.training.step.schedule import Schedule
+from tui_trainer.training.step.step import Step
 from tui_trainer.training.tasks import Task, make_loss
 
 EVALUATION_BATCH = 512

@@ -23,7 +23,8 @@ from tui_trainer.training.models.finetune import blocks
 from tui_trainer.training.saving import safe_load, state
 from tui_trainer.training.step import cuda_graph
 from tui_trainer.training.step import step as stepping
-from tui_trainer.training.step.step import Schedule, make_optimizer
+from tui_trainer.training.step.optimizers import make_optimizer
+from tui_trainer.training.step.schedule import Schedule
 
 FREEZE: dict[str, Any] = {
     "model": "cnn",
@@ -181,7 +182,8 @@ def test_a_recorded_step_is_recorded_anew_when_other_layers_learn(tiny: Settings
         return step, step()
 
     parameters = list(course.model.parameters())
-    course.step.tape, course.step.graph = None, cuda_graph.Graph(course.step.learn, parameters, pytest.fail, record)
+    course.step.without_replay()
+    course.step.graph = cuda_graph.Graph(course.step.learn, parameters, pytest.fail, record)
     for epoch in (1, 2):
         if epoch > 1:
             course.begin_epoch(epoch)

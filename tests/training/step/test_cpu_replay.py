@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,11 @@ from tests.training.test_features import losses, run, weights_in
 from tui_trainer.errors import DivergedError
 from tui_trainer.run.events import BatchTrained
 from tui_trainer.settings.schema import Settings
+from tui_trainer.training.step import cpu_replay
 from tui_trainer.training.step import step as stepping
-from tui_trainer.training.step.cpu_replay import Product, Tape
+from tui_trainer.training.step.cpu_replay import Tape
+from tui_trainer.training.step.deferred_grads import Descent, Product
+from tui_trainer.training.step.finite import CHECK_ALL_EVERY
 from tui_trainer.training.step.losses import LOSSES
 
 X, y = (part[:320] for part in mini("train"))
@@ -202,15 +205,15 @@ def test_plain_descent_by_products_is_that_by_gradients(
     settings = tiny.model_copy(update={"optimizer": "sgd", "lr": 0.1, "batch_size": 8} | more)
     (multiplied := tmp_path / "multiplied").mkdir()
     (added := tmp_path / "added").mkdir()
-    descended, descend = [], stepping.Step._descend
+    descended, descend = [], Descent.step
 
-    def noted(step: stepping.Step) -> None:
-        descended.append(len(step._products))
-        descend(step)
+    def noted(descent: Descent, deferred: Sequence[Product]) -> None:
+        descended.append(len(deferred))
+        descend(descent, deferred)
 
-    monkeypatch.setattr(stepping.Step, "_descend", noted)
+    monkeypatch.setattr(Descent, "step", noted)
     by_products = run(settings, added)
-    monkeypatch.setattr(stepping, "descends", lambda _optimizer: False)
+    monkeypatch.setattr(stepping, "is_plain_sgd", lambda _optimizer: False)
     by_gradients = run(settings, multiplied)
     assert descended == ([2] * 8 if more.get("freeze_epochs") else [2] * 16)
     assert losses(by_products) == pytest.approx(losses(by_gradients), rel=1e-5)
@@ -270,7 +273,7 @@ def test_a_factor_that_is_itself_learned_is_not_read_after_its_own_step(
     monkeypatch.setattr("tui_trainer.training.models.build", built)
     used = {"optimizer": "sgd", "lr": 0.1, "batch_size": 8}
     by_products = losses(run(tiny, **used))
-    monkeypatch.setattr(stepping, "descends", lambda _optimizer: False)
+    monkeypatch.setattr(stepping, "is_plain_sgd", lambda _optimizer: False)
     assert by_products == pytest.approx(losses(run(tiny, **used)), rel=1e-5)
 
 
@@ -278,7 +281,7 @@ def test_a_product_that_is_not_finite_changes_nothing(tiny: Settings, monkeypatc
     course = prepared(tiny.model_copy(update={"optimizer": "sgd", "valid_fraction": 0.0, "batch_size": 8}))
     course.begin_epoch(1)
     steps = [(batch, X, y) for batch, (X, y) in course.train_batches()]
-    for batch, X, y in steps[: stepping.LOOK_AT_ALL - 1]:
+    for batch, X, y in steps[: CHECK_ALL_EVERY - 1]:
         course.step(X, y, batch)
     tape = course.step.tape
     assert tape is not None and len(tape.products) == 2
@@ -292,7 +295,7 @@ def test_a_product_that_is_not_finite_changes_nothing(tiny: Settings, monkeypatc
 
     monkeypatch.setattr(tape, "_replay", spoiled)
     before = [p.detach().clone() for p in course.model.parameters()]
-    batch, X, y = steps[stepping.LOOK_AT_ALL - 1]
+    batch, X, y = steps[CHECK_ALL_EVERY - 1]
     with pytest.raises(DivergedError, match="gradient"):
         course.step(X, y, batch)
     assert all(torch.equal(p, old) for p, old in zip(course.model.parameters(), before, strict=True))
@@ -300,6 +303,6 @@ def test_a_product_that_is_not_finite_changes_nothing(tiny: Settings, monkeypatc
 
 @pytest.mark.parametrize("used", [{"grad_accum_steps": 2}, {"amp": "bf16"}, {"compile": True}])
 def test_steps_of_another_kind_have_no_tape(tiny: Settings, used: dict[str, object]) -> None:
-    assert stepping.replays(tiny, torch.device("cpu"))
-    assert not stepping.replays(tiny.model_copy(update=used), torch.device("cpu"))
-    assert not stepping.replays(tiny, torch.device("cuda"))
+    assert cpu_replay.replays(tiny, torch.device("cpu"))
+    assert not cpu_replay.replays(tiny.model_copy(update=used), torch.device("cpu"))
+    assert not cpu_replay.replays(tiny, torch.device("cuda"))

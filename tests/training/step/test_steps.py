@@ -13,12 +13,13 @@ from torch import Tensor, nn
 
 from tests.training.plain_loop import NARROW, only, prepared
 from tests.training.test_features import assert_close, broken, losses, run, validations, weights_in
+from tui_trainer.errors import DivergedError
 from tui_trainer.run.events import BatchTrained, Evaluated, Event, Warned
 from tui_trainer.settings.schema import Settings
 from tui_trainer.training import course, devices
 from tui_trainer.training.loop import train
 from tui_trainer.training.saving.safe_load import load
-from tui_trainer.training.step import step as stepping
+from tui_trainer.training.step import finite
 from tui_trainer.training.step.cuda_graph import Graph, Loss, Recording, why_no_graph
 
 # --- the update and the start --------------------------------------------------------------------------------------
@@ -101,7 +102,7 @@ def test_a_run_on_the_second_gpu_has_its_steps_recorded_there(monkeypatch: pytes
 @pytest.fixture
 def later(monkeypatch: pytest.MonkeyPatch) -> None:
     """Losses are looked at when they are reported, as where looking would wait for the device."""
-    monkeypatch.setattr(stepping, "looks_later", lambda _device: True)
+    monkeypatch.setattr(finite, "heeds_flag", lambda _device: True)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "adagrad"])
@@ -109,7 +110,7 @@ def test_looking_later_changes_nothing_of_a_run(
     tiny: Settings, optimizer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_once = run(tiny, optimizer=optimizer)
-    monkeypatch.setattr(stepping, "looks_later", lambda _device: True)
+    monkeypatch.setattr(finite, "heeds_flag", lambda _device: True)
     assert losses(run(tiny, optimizer=optimizer)) == pytest.approx(losses(at_once), rel=1e-6)
 
 
@@ -136,7 +137,7 @@ def test_weights_and_optimizer_are_as_before_the_first_step_that_was_not_taken(
     used = {"valid_fraction": 0.0, "log_interval": 8, "optimizer": optimizer, "lr": 0.01}
     course = prepared(tiny.model_copy(update=used))
     course.begin_epoch(1)
-    with pytest.raises(stepping.DivergedError):
+    with pytest.raises(DivergedError):
         list(train(course))
     monkeypatch.undo()  # the same three steps, each loss looked at before its own
     run(tiny, tmp_path, **used, max_steps=3)
@@ -156,7 +157,7 @@ def test_a_checkpoint_asked_for_behind_a_broken_loss_is_not_saved(
     for _ in range(4):
         batch, (X, y) = next(batches)
         course.count(course.step(X, y, batch), len(X))
-    with pytest.raises(stepping.DivergedError, match="The loss or its gradient is not finite"):
+    with pytest.raises(DivergedError, match="The loss or its gradient is not finite"):
         course.pack(None)
     assert (course.batch, course.steps) == (1, 1)
 
@@ -194,7 +195,7 @@ class GraphOnCpu(Graph):
 @pytest.fixture
 def recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps are recorded and replayed as on a CUDA device."""
-    monkeypatch.setattr(stepping, "looks_later", lambda _device: True)
+    monkeypatch.setattr(finite, "heeds_flag", lambda _device: True)
     monkeypatch.setattr(course, "why_no_graph", lambda settings, _device: why_no_graph(settings, torch.device("cuda")))
     monkeypatch.setattr(course, "Graph", GraphOnCpu)
     monkeypatch.setattr(GraphOnCpu, "made", 0)

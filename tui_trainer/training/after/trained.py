@@ -29,7 +29,7 @@ from tui_trainer.training.data.batches import Order, choose_path, make_batches, 
 from tui_trainer.training.data.examples import Batch, Data, Examples
 from tui_trainer.training.data.splits import load
 from tui_trainer.training.saving import safe_load
-from tui_trainer.training.step.step import autocast
+from tui_trainer.training.step.precision import autocast
 from tui_trainer.training.tasks import Task
 
 CHECKPOINTS = ("best", "last", "prev")

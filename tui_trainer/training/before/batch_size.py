@@ -11,7 +11,8 @@ from tui_trainer.training import devices
 from tui_trainer.training.data.batches import choose_path, free_memory
 from tui_trainer.training.data.examples import Data
 from tui_trainer.training.step.losses import LossFunction
-from tui_trainer.training.step.step import autocast, make_optimizer
+from tui_trainer.training.step.optimizers import make_optimizer
+from tui_trainer.training.step.precision import autocast
 from tui_trainer.training.tasks import Task, make_loss
 
 LEAST_STEPS = 32

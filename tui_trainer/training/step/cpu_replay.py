@@ -6,15 +6,16 @@ numbers, and so the same bits, where `products` has no quicker ones. It holds on
 on the batch, on the model's parameters and buffers, and on each other's results.
 """
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from tui_trainer.settings.schema import Settings
 from tui_trainer.training.step import onednn
+from tui_trainer.training.step.deferred_grads import Product
 
 Replay = Callable[[Tensor, Tensor], Tensor]
 """(X, y) -> the loss; the gradients are left where they belong."""
@@ -38,40 +39,6 @@ QUICK: dict[Any, Callable[..., Any]] = {
     aten.view.default: Tensor.view,
 }
 """The same operations by another door: these read their arguments in 1 us, the general one takes 2 to 4."""
-
-
-@dataclass(slots=True)
-class Product:
-    """The gradient of a weight as the factors that it is the product of: of a small batch they are far fewer numbers.
-
-    A step down the gradient can add the product to the weight as it is made. Written out and read again it would go
-    through the memory three times.
-    """
-
-    weight: nn.Parameter
-    """[n, m]"""
-    left: Tensor
-    """[n, examples], of the newest step"""
-    right: Tensor
-    """[examples, m], of the newest step"""
-    _add: Callable[..., object] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._add = onednn.adding(self.left, self.right)
-
-    def add(self, *, beta: float, alpha: float) -> None:
-        """weight = beta * weight + alpha * gradient, in its place and without autograd."""
-        self._add(self.weight, self.left, self.right, beta=beta, alpha=alpha)
-
-    def norm(self) -> float:
-        """Length of the gradient. Its square is the sum over two products of [examples, examples], each with each."""
-        square = ((self.left.T @ self.left).double() * (self.right @ self.right.T).double()).sum()
-        return math.sqrt(max(0.0, float(square))) if square.isfinite() else math.inf
-
-    def is_finite(self) -> bool:
-        """True when all numbers are. None is larger than the lengths of both factors multiplied (Cauchy-Schwarz)."""
-        most = torch.linalg.vector_norm(self.left) * torch.linalg.vector_norm(self.right)
-        return math.isfinite(most) or math.isfinite((self.left @ self.right).sum())
 
 
 class NotRepeatable(Exception):
@@ -308,3 +275,9 @@ class Writing:
         exec("def replay(X, y):\n" + "\n".join(reversed(source)), space)  # names and calls of ours only
         replay: Replay = space["replay"]
         return replay
+
+
+def replays(settings: Settings, device: torch.device) -> bool:
+    """True when forward and backward pass are replayed from a tape: on a CPU, in steps of one batch in 32 bits."""
+    s = settings
+    return device.type == "cpu" and s.grad_accum_steps == 1 and s.amp == "off" and not s.compile
