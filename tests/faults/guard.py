@@ -28,7 +28,7 @@ class Protection:
 
 DISK, LOCK, READING = "disk.py", "run/lock.py", "training/saving/safe_load.py"
 CONTROL = "run/control.py"
-FINITE, COURSE, SNAPSHOT, LOOP = (
+FINITE, COURSE, STATE, LOOP = (
     "training/step/finite.py",
     "training/course.py",
     "training/saving/state.py",
@@ -51,7 +51,7 @@ PROTECTIONS = {
     ),
     "weights only": Protection(READING, "weights_only=True", "weights_only=False", "tests/faults/test_safe_load.py"),
     "nothing but known names": Protection(
-        READING, "if name := _foreign(program):", "if False:", "tests/faults/test_safe_load.py -k sentence"
+        READING, "if name := foreign(program):", "if False:", "tests/faults/test_safe_load.py -k sentence"
     ),
     "stored parts only": Protection(
         READING,
@@ -87,7 +87,7 @@ PROTECTIONS = {
     ),
     "saved before it is handed over": Protection(
         LOOP,
-        "        if not course.failed_saves:\n            raise Stopped(command)\n",
+        "        if not course.saver.record.failed:\n            raise Stopped(command)\n",
         "        raise Stopped(command)\n",
         "tests/training/test_features.py -k handed",
     ),
@@ -123,38 +123,38 @@ PROTECTIONS = {
         "tests/training/step/test_cpu_replay.py -k product",
     ),
     "NaN is never better": Protection(
-        COURSE,
+        "training/saving/monitor.py",
         "    if not math.isfinite(value):\n        return False\n",
         "",
         "tests/training/test_features.py -k finite",
     ),
     "weights are looked at": Protection(
-        SNAPSHOT, "if name := first_not_finite(weights):", "if False:", "tests/faults/test_numbers.py -k weights"
+        STATE, "if name := first_not_finite(weights):", "if False:", "tests/faults/test_numbers.py -k weights"
     ),
     "last comes last": Protection(
-        COURSE,
+        "training/saving/saver.py",
         "        if is_best:",
-        '        yield from self._save(packed, "last.pt", "last")\n        if is_best:',
+        '        yield from self._save(packed, progress, "last.pt", "last")\n        if is_best:',
         "tests/training/test_features.py -k checkpoints_then",
     ),
     "random numbers": Protection(
-        SNAPSHOT, '    torch.set_rng_state(rng["torch"])\n', "", "tests/training/saving/test_resume.py -k dropout"
+        STATE, '    torch.set_rng_state(rng["torch"])\n', "", "tests/training/saving/test_resume.py -k dropout"
     ),
     "place in the epoch": Protection(
         COURSE,
-        "self.epoch, self.batch\n        batches",
-        "self.epoch, 0\n        batches",
+        "train(progress.epoch, progress.batch)",
+        "train(progress.epoch, 0)",
         "tests/training/saving/test_resume.py",
     ),
     "gradients of a group": Protection(
-        SNAPSHOT,
-        'step.resume(saved["gradients"])',
+        COURSE,
+        "step.resume(state.gradients)",
         "step.resume(None)",
         "tests/training/saving/test_resume.py -k accumulation",
     ),
     "saves are made up for": Protection(
         LOOP,
-        "                    yield from make_up_for_failed_saves(course)\n",
+        "    yield from make_up_for_failed_saves(run.course)\n",
         "",
         "tests/faults/test_disk.py -k full",
     ),

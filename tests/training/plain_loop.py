@@ -12,9 +12,10 @@ from tui_trainer.catalog import MINI_FOLDER
 from tui_trainer.run.commands import Command, Inbox
 from tui_trainer.run.events import BatchTrained, Event
 from tui_trainer.settings.schema import Settings
+from tui_trainer.training.before.prepare import prepare
 from tui_trainer.training.course import Course
 from tui_trainer.training.data.batches import Order
-from tui_trainer.training.loop import fit, prepare
+from tui_trainer.training.loop import fit
 
 NARROW = {
     "mlp": {"model": "mlp", "model_arg": "hidden=32,32"},

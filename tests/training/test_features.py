@@ -42,9 +42,10 @@ from tui_trainer.run.events import (
 from tui_trainer.settings.schedule import lr_factor
 from tui_trainer.settings.schema import Settings
 from tui_trainer.training import models
+from tui_trainer.training.before.prepare import SANITY_BATCHES
 from tui_trainer.training.course import Course
 from tui_trainer.training.devices import pick
-from tui_trainer.training.loop import SANITY_BATCHES, epochs, fit, train
+from tui_trainer.training.loop import epochs, fit, train
 from tui_trainer.training.saving.safe_load import load
 from tui_trainer.training.step import step as stepping
 from tui_trainer.training.step.losses import LOSSES
@@ -109,7 +110,9 @@ def test_training_ends_early_after_as_many_validations_without_improvement_as_pa
 def test_an_improvement_starts_the_patience_anew(tiny: Settings) -> None:
     course = prepared(tiny.model_copy(update={"patience": 2, "min_delta": 0.05}))
     values = [1.0, 0.97, 0.9, 0.86, 0.86, 0.84, 0.7, 0.7, 0.7]
-    seen = [(course.is_best(evaluated(value)), course.unimproved, course.out_of_patience()) for value in values]
+    seen = [
+        (course.is_best(evaluated(value)), course.progress.unimproved, course.out_of_patience()) for value in values
+    ]
     assert [best for best, _, _ in seen] == [True, False, True, False, False, True, True, False, False]
     assert [unimproved for _, unimproved, _ in seen] == [0, 1, 0, 1, 2, 0, 0, 1, 2]
     assert [out for _, _, out in seen] == [False, False, False, False, True, False, False, False, True]
@@ -133,7 +136,7 @@ def test_a_run_monitored_by_accuracy_ends_with_its_most_accurate_epoch_as_best(t
 def test_a_value_that_is_not_finite_is_never_best_and_uses_up_patience(tiny: Settings) -> None:
     course = prepared(tiny.model_copy(update={"patience": 2}))
     assert [course.is_best(evaluated(value)) for value in (float("nan"), float("inf"))] == [False, False]
-    assert course.best is None and course.out_of_patience()
+    assert course.progress.best is None and course.out_of_patience()
 
 
 # --- schedules -----------------------------------------------------------------------------------------------------
@@ -680,7 +683,7 @@ def test_weights_and_optimizer_are_as_before_the_step_that_was_not_taken(
         list(train(course))
     plain = plain_loop(nn.CrossEntropyLoss(), torch.optim.Adam, epochs=1, batches=3)
     assert_close(list(course.model.parameters()), plain.weights, 1e-6)
-    assert (course.steps, course.step.updates) == (3, 3)
+    assert (course.progress.step, course.step.updates) == (3, 3)
     assert {int(state["step"]) for state in course.optimizer.state.values()} == {3}
 
 
@@ -712,7 +715,7 @@ def poisoned(monkeypatch: pytest.MonkeyPatch, step: int, inbox: Inbox, *orders: 
 
     def count_and_break(course: Course, loss: Tensor, examples: int) -> None:
         count(course, loss, examples)
-        if course.steps == step:
+        if course.progress.step == step:
             next(course.model.parameters()).data[0, 0] = float("nan")
             for order in orders:
                 inbox.send(order)

@@ -11,8 +11,9 @@ from tui_trainer.cli import preview as process
 from tui_trainer.errors import DataError, ModelError
 from tui_trainer.outlook.preview.facts import Answer, DataFacts, Order, Samples
 from tui_trainer.settings.schema import Settings
-from tui_trainer.training import loop
 from tui_trainer.training.before import preview, samples
+from tui_trainer.training.before.prepare import prepare
+from tui_trainer.training.course import Course
 from tui_trainer.training.data import splits
 from tui_trainer.training.data.augment import Moves
 from tui_trainer.training.data.examples import Data, Tensors
@@ -153,8 +154,8 @@ def test_activations_are_what_the_backward_pass_needs(tiny: Settings) -> None:
     assert least <= kept <= least + 1000
 
 
-def _prepared(settings: Settings) -> loop.Course:
-    steps = loop.prepare(settings, preview.Inbox(), None)
+def _prepared(settings: Settings) -> Course:
+    steps = prepare(settings, preview.Inbox(), None)
     while True:
         try:
             next(steps)

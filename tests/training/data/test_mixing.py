@@ -135,7 +135,7 @@ def test_the_tape_gives_the_same_bits_for_mixed_batches(
     course.begin_epoch(1)
     for batch, (X, y) in course.train_batches():
         course.step(*course.learned_from(X, y, batch), batch)
-        course.batch += 1
+        course.progress.batch += 1
     assert course.step.tape is not None and not course.step.tape.refused
     replayed = losses(settings)
     monkeypatch.setattr(step, "replays", lambda *_: False)

@@ -15,8 +15,8 @@ from tui_trainer.run import commands
 from tui_trainer.run.commands import Inbox
 from tui_trainer.run.events import BatchTrained, RunStarted, Warned
 from tui_trainer.settings.schema import Settings
-from tui_trainer.training import course as course_module
 from tui_trainer.training import models
+from tui_trainer.training.data import feeds
 from tui_trainer.training.loop import fit
 from tui_trainer.training.models import finetune
 from tui_trainer.training.models.finetune import blocks
@@ -39,7 +39,7 @@ FREEZE: dict[str, Any] = {
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is measured stays in the caches."""
-    monkeypatch.setattr(course_module, "EVALUATION_BATCH", 32)
+    monkeypatch.setattr(feeds, "EVALUATION_BATCH", 32)
 
 
 def sizes(model: nn.Module) -> list[int]:
@@ -149,7 +149,7 @@ def test_what_rests_keeps_its_weights_and_statistics(tiny: Settings, monkeypatch
         course.learning_mode()
         for batch, (X, y) in course.train_batches():
             course.step(X, y, batch)
-            course.batch += 1
+            course.progress.batch += 1
         after = course.model.state_dict()
         assert {name for name in before if not torch.equal(before[name], after[name])} == wanted
         assert all(p.grad is not None for name, p in course.model.named_parameters() if name in wanted)
@@ -165,7 +165,7 @@ def test_the_tape_is_begun_anew_when_other_layers_learn(tiny: Settings, monkeypa
             course.begin_epoch(epoch)
         for batch, (X, y) in course.train_batches():
             course.step(X, y, batch)
-            course.batch += 1
+            course.progress.batch += 1
         tapes.append(course.step.tape)
         assert tapes[-1] is not None and tapes[-1]._replay is not None and not tapes[-1].refused
     assert tapes[0] is not tapes[1] and [len(tape._parameters) for tape in tapes] == [2, 8]
@@ -189,7 +189,7 @@ def test_a_recorded_step_is_recorded_anew_when_other_layers_learn(tiny: Settings
             course.begin_epoch(epoch)
         for batch, (X, y) in course.train_batches():
             course.step(X, y, batch)
-            course.batch += 1
+            course.progress.batch += 1
     assert recorded == [[False] * 6 + [True] * 2, [True] * 8]
 
 
@@ -240,7 +240,7 @@ def test_a_run_that_goes_back_rests_again(tiny: Settings, tmp_path: Path) -> Non
     assert saved["epoch"] == 1
     course.begin_epoch(2)
     assert all(p.requires_grad for p in course.model.parameters())
-    state.restore(course, saved, "prev.pt")
+    course.restore(state.State.from_checkpoint(saved, "prev.pt"), "prev.pt")
     assert [p.requires_grad for p in course.model.parameters()] == [False] * 6 + [True] * 2
 
 

@@ -19,7 +19,8 @@ from tui_trainer.settings.schema import Settings
 from tui_trainer.training import models
 from tui_trainer.training.loop import fit
 from tui_trainer.training.saving import safe_load
-from tui_trainer.training.saving.checkpoint import Save, Writer, pack
+from tui_trainer.training.saving.checkpoint import pack
+from tui_trainer.training.saving.writer import Save, Writer
 from tui_trainer.training.step import step as stepping
 
 KINDS: dict[str, dict[str, Any]] = {

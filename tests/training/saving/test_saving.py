@@ -16,7 +16,7 @@ from tui_trainer.settings.schema import Settings
 from tui_trainer.training.course import Course
 from tui_trainer.training.loop import fit
 from tui_trainer.training.saving import safe_load
-from tui_trainer.training.saving.checkpoint import Save, Writer, in_order
+from tui_trainer.training.saving.writer import Save, Writer, in_order
 
 PATIENCE = 20.0
 
@@ -33,7 +33,7 @@ def slow_disk(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
     def count_and_tell(course: Course, loss: object, examples: int) -> None:
         count(course, loss, examples)  # type: ignore[arg-type]
-        if course.batch == 2 and course.epoch == 2:
+        if course.progress.batch == 2 and course.progress.epoch == 2:
             stepped.set()
 
     monkeypatch.setattr(disk, "write_whole", write_late)

@@ -142,7 +142,7 @@ def test_weights_and_optimizer_are_as_before_the_first_step_that_was_not_taken(
     monkeypatch.undo()  # the same three steps, each loss looked at before its own
     run(tiny, tmp_path, **used, max_steps=3)
     assert_close(list(course.model.state_dict().values()), weights_in(tmp_path / "last.pt"), 1e-6)
-    assert (course.steps, course.step.updates) == (3, 3)
+    assert (course.progress.step, course.step.updates) == (3, 3)
     assert {int(state["step"]) for state in course.optimizer.state.values() if "step" in state} <= {3}
 
 
@@ -159,7 +159,7 @@ def test_a_checkpoint_asked_for_behind_a_broken_loss_is_not_saved(
         course.count(course.step(X, y, batch), len(X))
     with pytest.raises(DivergedError, match="The loss or its gradient is not finite"):
         course.pack(None)
-    assert (course.batch, course.steps) == (1, 1)
+    assert (course.progress.batch, course.progress.step) == (1, 1)
 
 
 # --- steps that are recorded and replayed --------------------------------------------------------------------------
@@ -385,16 +385,16 @@ def reported(tiny: Settings, monkeypatch: pytest.MonkeyPatch, *, trained: float,
     clock = [1000.0]
     monkeypatch.setattr("time.monotonic", lambda: clock[0])
     here = prepared(tiny.model_copy(update={"log_interval": 0}))
-    here.batches, here.steps = batches, 1 if trained else 0
+    here.reports.batches, here.progress.step = batches, 1 if trained else 0
     here.begin_epoch(2 if trained else 1)
-    here.watch.began = clock[0] - trained
+    here.reports.watch.began = clock[0] - trained
     due = []
     for batch in range(1, batches + 1):
         clock[0] += gap
-        here.batch, here.steps = batch, here.steps + 1
+        here.progress.batch, here.progress.step = batch, here.progress.step + 1
         if here.due():
             due.append(batch)
-            here.watch.mark = clock[0]
+            here.reports.watch.mark = clock[0]
     return due
 
 

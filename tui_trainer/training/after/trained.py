@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tui_trainer.catalog import Shape
-from tui_trainer.errors import CheckpointError, DataError, DeviceError, ModelError, UsageError
+from tui_trainer.errors import CheckpointError, DataError, DeviceError, UsageError
 from tui_trainer.own import admitted, trust
 from tui_trainer.run.events import Evaluated, Preparing, RunStarted, Warned
 from tui_trainer.run.folder import RunFolder
@@ -24,10 +24,11 @@ from tui_trainer.settings.schema import Settings, short
 from tui_trainer.settings.sources import resolve
 from tui_trainer.text import clean
 from tui_trainer.training import devices, models, tasks
-from tui_trainer.training.course import EVALUATION_BATCH
 from tui_trainer.training.data.batches import Order, choose_path, make_batches, normal
 from tui_trainer.training.data.examples import Batch, Data, Examples
+from tui_trainer.training.data.feeds import EVALUATION_BATCH
 from tui_trainer.training.data.splits import load
+from tui_trainer.training.models.faults import failed_on
 from tui_trainer.training.saving import safe_load
 from tui_trainer.training.step.precision import autocast
 from tui_trainer.training.tasks import Task
@@ -80,11 +81,7 @@ class Trained:
                 f"{self.device} is out of memory ({devices.memory(self.device)}). Compute elsewhere with --device cpu."
             ) from error
         except Exception as error:
-            text = clean(str(error).strip().split("\n")[0], 200)
-            raise ModelError(
-                f"{clean(short(self.settings.model), 60)} failed on inputs of shape {tuple(X.shape)}: "
-                f"{type(error).__name__}: {text}."
-            ) from error
+            raise failed_on(X, error, self.settings) from error
 
     @property
     def probabilities(self) -> Callable[[Tensor], Tensor]:

@@ -13,12 +13,14 @@ from tui_trainer.outlook.preview.facts import Answer, DataFacts, Layer, Memory, 
 from tui_trainer.run.commands import Inbox
 from tui_trainer.run.events import Event, Preparing, Warned
 from tui_trainer.settings.schema import Settings
-from tui_trainer.training import devices, loop
+from tui_trainer.training import devices
 from tui_trainer.training.before import samples
+from tui_trainer.training.before.prepare import prepare, seed_everything
 from tui_trainer.training.course import Course
 from tui_trainer.training.data.batches import free_memory
 from tui_trainer.training.data.examples import Batch, Data
 from tui_trainer.training.data.splits import load
+from tui_trainer.training.loop import out_of_memory
 from tui_trainer.training.models.layers import ran
 
 LONG_ENOUGH = 3.0
@@ -51,7 +53,7 @@ def at_data(settings: Settings, orders: Iterator[Order]) -> Iterator[Answer]:
     Raises:
         TrainerError: the data is missing or damaged.
     """
-    loop.seed_everything(settings.seed or 0)
+    seed_everything(settings.seed or 0)
     splits = yield from told(load(settings))
     yield Answer(preparing="counting")
     yield Answer(data=facts(splits, settings))
@@ -108,12 +110,12 @@ def at_model(settings: Settings) -> Iterator[Answer]:
     course: Course | None = None
     try:
         with devices.without_denormals():
-            course = yield from told(loop.prepare(settings, Inbox(), None))
+            course = yield from told(prepare(settings, Inbox(), None))
             yield Answer(model=anatomy(course))
             yield Answer(preparing="measuring a few batches")
             yield from measured(course)
     except torch.OutOfMemoryError as error:
-        raise loop.out_of_memory(settings, course) from error
+        raise out_of_memory(settings, course) from error
     finally:
         if course is not None:
             course.close()
@@ -172,7 +174,7 @@ def measured(course: Course) -> Iterator[Answer]:
     yield Answer(memory=memory(course, kept))
     wanted = max(3, min(MOST_BATCHES, int(LONG_ENOUGH / max(one, 1e-6))))
     process = psutil.Process()
-    examples, waited, gpu = 0, course.watch.waited, None
+    examples, waited, gpu = 0, course.reports.watch.waited, None
     began, computed = time.perf_counter(), sum(process.cpu_times()[:2])
     for _ in range(wanted):
         examples += step(course, next(batches))
@@ -181,7 +183,7 @@ def measured(course: Course) -> Iterator[Answer]:
     wait_for(device)
     seconds = time.perf_counter() - began
     cores = (sum(process.cpu_times()[:2]) - computed) / seconds
-    waited = course.watch.waited - waited
+    waited = course.reports.watch.waited - waited
     yield Answer(preparing="measuring the validation")
     yield Answer(
         speed=Speed(
@@ -207,7 +209,7 @@ def measured(course: Course) -> Iterator[Answer]:
 def endless(course: Course) -> Iterator[Batch]:
     """Training batches on the device, epoch after epoch."""
     while True:
-        course.begin_epoch(course.epoch + 1)
+        course.begin_epoch(course.progress.epoch + 1)
         for _, (X, y) in course.train_batches():
             if len(X):  # else it is still waited for
                 yield X, y
@@ -217,7 +219,7 @@ def step(course: Course, batch: Batch) -> int:
     """Learn from a batch as a run does; its examples."""
     X, y = batch
     try:
-        number = course.batch + 1
+        number = course.progress.batch + 1
         loss = course.step(*course.learned_from(X, y, number), number)
     except Exception as error:
         raise course.fault_of_step(error, X) from error

@@ -1,14 +1,13 @@
 """A parked run: what stays of it in host memory while its device belongs to others.
 
-A checkpoint's bytes hold all on which the next step depends. Beside them is kept what a new process would begin anew
-and this one need not: its clock, its count of rollbacks and failed saves, and the orders that came while it was parked.
+The bytes of a checkpoint hold its `State`. Beside them is kept what a new process would begin anew and this one need
+not: all of its progress, its clock, what became of its saves, and the commands that came while it was parked.
 """
 
 import copy
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -20,24 +19,8 @@ from tui_trainer.training import devices
 from tui_trainer.training.course import Course
 from tui_trainer.training.saving import checkpoint
 
-BESIDE = (
-    "best",
-    "done",
-    "over",
-    "ends_epoch",
-    "rollbacks",
-    "saved",
-    "failed_saves",
-    "why_not_saved",
-    "_spikes",
-    "_best_packed",
-    "_last_packed",
-    "_made_again",
-)
-"""What a course holds beside its checkpoint: plain values, none of them on a device."""
 
-
-class Kept:
+class Parked:
     """What stays of a parked run. It refers to no model, no optimizer and no data."""
 
     def __init__(self, course: Course, packed: bytes, folder: Path | None) -> None:
@@ -48,22 +31,21 @@ class Kept:
         """What the run was told while it was parked and does when it goes on."""
         self._device, self._lr = course.device, course.schedule.lr
         self._held = devices.held(course.device)
-        self._watch, self._since = copy.copy(course.watch), time.monotonic()
+        self._watch, self._since = copy.copy(course.reports.watch), time.monotonic()
 
     def note(self, course: Course) -> None:
         """Take down what is not in the checkpoint, once that is saved or was refused."""
-        self._beside: dict[str, Any] = {name: getattr(course, name) for name in BESIDE}
+        self._progress, self._record, self._spikes = course.progress, course.saver.record, course.reports.spikes
         self._ended = course.ended("stopped")
-        self._run_name = course.run_name
-        self._epoch, self._step = course.epoch, course.steps
+        self._run_name = course.saver.run_name
         self._compiled = course.settings.compile
 
     @property
     def saved(self) -> bool:
         """True when the disk has it too."""
-        return not self._beside["failed_saves"]
+        return not self._record.failed
 
-    def given_back(self, reason: str = "") -> RunPaused:
+    def memory_given_back(self, reason: str = "") -> RunPaused:
         """Give all memory back that the run has let go of, and tell how much; or the `reason` why it rests again."""
         if self._compiled:
             torch.compiler.reset()
@@ -74,7 +56,7 @@ class Kept:
             text += "; its checkpoint is held in memory alone, as the disk refused it"
         return RunPaused(why="parked", text=text)
 
-    def hear(self, command: Command) -> Event | None:
+    def answer(self, command: Command) -> Event | None:
         """What is said to a command other than to go on or to end; those that can wait are kept."""
         kind = type(command).__name__
         match command:
@@ -101,14 +83,14 @@ class Kept:
         assert self._folder is not None
         try:
             event = checkpoint.save(
-                self.packed, self._folder / "last.pt", kind="last", epoch=self._epoch, step=self._step
+                self.packed, self._folder / "last.pt", kind="last", epoch=self._progress.epoch, step=self._progress.step
             )
         except OSError as error:
             reason = checkpoint.why_not(error, len(self.packed), self._folder)
             if at_last:
                 raise checkpoint.refused("last.pt", reason, self._run_name) from error
             return Warned(text=f"last.pt was not saved ({reason}); it stays in memory", answers="SaveCheckpoint")
-        self._beside |= {"saved": True, "failed_saves": 0}
+        self._record.saved, self._record.failed = True, 0
         return event
 
     def ended(self, reason: str, *, exit_code: int) -> RunEnded:
@@ -117,11 +99,11 @@ class Kept:
 
     def restore(self, course: Course) -> None:
         """Give back to `course`, which was made from the checkpoint, what is kept beside it."""
-        for name, value in self._beside.items():
-            setattr(course, name, value)
+        course.progress, course.saver.record, course.reports.spikes = self._progress, self._record, self._spikes
         course.schedule.hold(self._lr)
         self._watch.leave_out(time.monotonic() - self._since, of_epoch=True)
         self._watch.looked = time.monotonic()
-        course.watch = self._watch
-        if course.meter.examples and any(isinstance(order, commands.SetLearningRate) for order in self.orders):
-            course.meter.take()  # the last report told of these; the next is of another rate alone
+        course.reports.watch = self._watch
+        meter = course.reports.meter
+        if meter.examples and any(isinstance(order, commands.SetLearningRate) for order in self.orders):
+            meter.take()  # the last report told of these; the next is of another rate alone

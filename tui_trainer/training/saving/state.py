@@ -1,14 +1,17 @@
-"""A moment of a run as the content of a checkpoint, and back: everything on which its next step depends.
+"""What a run is between two steps: all that its next step depends on. A checkpoint holds it, and nothing else.
 
-What is missing here shows later: the optimizer's moments in the next step, the statistics of batch normalisation only
-in the weights, a scheduler's count after its next drop. A test takes each part away and sees it in the outcome.
+Saving, parking, handing over, going back and carrying on use the same `State`: `Course.state` takes it,
+`Course.restore` puts a run there. What is missing here shows later: the optimizer's moments in the next step, the
+statistics of batch normalisation only in the weights, a scheduler's count after its next drop. A test takes each part
+away and sees it in the outcome.
 """
 
 import json
 import math
 import random
+from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,125 +19,185 @@ from torch import Tensor
 
 from tui_trainer.errors import CheckpointError, DivergedError
 from tui_trainer.run.events import Evaluated
-from tui_trainer.training.saving import safe_load
-from tui_trainer.training.saving.safe_load import Checkpoint
+from tui_trainer.training.saving.safe_load import Checkpoint, without_prefix
 from tui_trainer.training.step import onednn
-
-if TYPE_CHECKING:
-    from tui_trainer.training.course import Course
 
 FORMAT = 1
 """Raised when older programs could not read what this one writes."""
 
 
-def take(course: "Course", result: Evaluated | None) -> Checkpoint:
-    """This moment; `result` is the validation that belongs to it, if any.
+@dataclass(slots=True)
+class Progress:
+    """Where a run is: plain values. A checkpoint holds those above the line; a parked run keeps all of them."""
 
-    Raises:
-        DivergedError: a weight is not finite; nothing of it should replace what was saved before.
-    """
-    weights = course.model.state_dict()
-    if name := first_not_finite(weights):
-        raise DivergedError(f"The weights {name} are not finite", step_taken=True)
-    version_, internal, gauss = random.getstate()
-    numpy_name, numpy_keys, *numpy_rest = np.random.get_state()
-    step, best = course.step, course.best
-    return {
-        "format": FORMAT,
-        "written_by": version("tui-trainer"),
-        "epoch": course.epoch,
-        "model_state_dict": weights,
-        "ema_state_dict": course.average.module.state_dict() if course.average else None,
-        "optimizer_state_dict": plain(course.optimizer.state_dict()),
-        "scaler": step.scaler.state_dict() if step.scaler else None,
-        "loss": result.loss if result else course.meter.mean(),
-        "schedule": course.schedule.state_dict(),
-        "batch": course.batch,
-        "step": course.steps,
-        "updates": step.updates,
-        "gradients": step.unfinished(),
-        "done": course.done and not course.is_cut(),
-        "skipped": [list(place) for place in sorted(course.skipped)],
-        "best": {
-            "epoch": best.epoch,
-            "step": best.step,
-            "loss": best.loss,
-            "accuracy": best.accuracy,
-            "scores": best.scores,
+    epoch: int = 0
+    batch: int = 0
+    """Batches done in this epoch."""
+    step: int = 0
+    """Batches done since the run's beginning."""
+    done: bool = False
+    """All of this epoch is done, its validation too."""
+    best: Evaluated | None = None
+    """The best validation so far; out of a checkpoint it comes without its tables."""
+    unimproved: int = 0
+    """Validations since the best one."""
+    top: list[tuple[float, int]] = field(default_factory=list)
+    """Of the `save_top_k` best epochs: what is monitored, smaller is better, and the epoch's number."""
+    skipped: set[tuple[int, int]] = field(default_factory=set)
+    """Batches that are left out, by epoch and number."""
+    # ---
+    over: bool = False
+    """No epoch follows this one: `max_steps` or `max_time` is reached."""
+    ends_epoch: bool = False
+    """The user wants this epoch's remaining batches left out."""
+    rollbacks: int = 0
+    """Times this run went back by itself."""
+
+    def begin_epoch(self, epoch: int) -> None:
+        self.epoch, self.batch = epoch, 0
+        self.done = self.ends_epoch = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """One moment of a run."""
+
+    progress: Progress
+    weights: dict[str, Tensor]
+    """The model's `state_dict`."""
+    average: dict[str, Tensor] | None
+    """That of the moving average, when there is one."""
+    optimizer: dict[str, Any]
+    """Its `state_dict`, with learning rates as numbers."""
+    scaler: dict[str, Any] | None
+    schedule: dict[str, Any]
+    updates: int
+    """Optimizer steps taken since the run's beginning."""
+    gradients: list[Tensor | None] | None
+    """Of the accumulation group under way; None between two groups."""
+    loss: float
+    """Of the validation that belongs to this moment, else the training loss of the epoch so far."""
+    meter: dict[str, Any]
+    watch: dict[str, float]
+    rng: dict[str, Any]
+    """Of torch, CUDA, Python and numpy."""
+    data: dict[str, int]
+    """The fingerprint of the examples."""
+    code: dict[str, str]
+    """The user's own code, by file or module: the SHA-256."""
+    environment: dict[str, str]
+    settings: dict[str, Any]
+
+    def to_checkpoint(self) -> Checkpoint:
+        """Plain containers and tensors, with the tutorial's keys among them."""
+        p = self.progress
+        best = p.best
+        return {
+            "format": FORMAT,
+            "written_by": version("tui-trainer"),
+            "epoch": p.epoch,
+            "model_state_dict": self.weights,
+            "ema_state_dict": self.average,
+            "optimizer_state_dict": self.optimizer,
+            "scaler": self.scaler,
+            "loss": self.loss,
+            "schedule": self.schedule,
+            "batch": p.batch,
+            "step": p.step,
+            "updates": self.updates,
+            "gradients": self.gradients,
+            "done": p.done,
+            "skipped": [list(place) for place in sorted(p.skipped)],
+            "best": {
+                "epoch": best.epoch,
+                "step": best.step,
+                "loss": best.loss,
+                "accuracy": best.accuracy,
+                "scores": best.scores,
+            }
+            if best
+            else None,
+            "unimproved": p.unimproved,
+            "top": [list(entry) for entry in p.top],
+            "meter": self.meter,
+            "watch": self.watch,
+            "rng": self.rng,
+            "data": self.data,
+            "code": self.code,
+            "environment": self.environment,
+            "settings": json.dumps(self.settings),
         }
-        if best
-        else None,
-        "unimproved": course.unimproved,
-        "top": [list(entry) for entry in course.top],
-        "meter": course.meter.state_dict(),
-        "watch": course.watch.state_dict(),
-        "rng": {
-            "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state_all() if course.device.type == "cuda" else [],
-            "python": [version_, list(internal), gauss],
-            "numpy": [str(numpy_name), np.asarray(numpy_keys).tolist(), *numpy_rest],
-        },
-        "data": course.fingerprint,
-        "code": course.code,
-        "environment": environment(course.device),
-        "settings": json.dumps(course.settings.model_dump()),
+
+    @classmethod
+    def from_checkpoint(cls, saved: Checkpoint, shown: str) -> "State":
+        """What `saved` holds; `shown` names the file in messages.
+
+        Raises:
+            CheckpointError: it is of another format, of a newer program, or lacks what a run needs to carry on.
+        """
+        if not isinstance(saved.get("format"), int):
+            raise CheckpointError(
+                f"{shown} holds weights, but not all that a run needs to carry on: tui-trainer did not write it, or an "
+                "older one did."
+            )
+        if saved["format"] > FORMAT:
+            raise CheckpointError(
+                f"{shown} was written by tui-trainer {saved.get('written_by')}, which is newer than this one. Update "
+                "it."
+            )
+        try:
+            return cls(
+                progress=progress_of(saved),
+                weights=without_prefix(saved["model_state_dict"]),
+                average=saved["ema_state_dict"],
+                optimizer=saved["optimizer_state_dict"],
+                scaler=saved["scaler"],
+                schedule=saved["schedule"],
+                updates=int(saved["updates"]),
+                gradients=saved["gradients"],
+                loss=float(saved["loss"]),
+                meter=saved["meter"],
+                watch=saved["watch"],
+                rng=saved["rng"],
+                data=saved["data"],
+                code=saved.get("code", {}),
+                environment=saved["environment"],
+                settings=json.loads(saved["settings"]),
+            )
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            raise lacking(shown, error) from error
+
+
+def lacking(shown: str, error: Exception) -> CheckpointError:
+    """What is said of a checkpoint that a run cannot be put into."""
+    return CheckpointError(
+        f"{shown} does not hold all that a run needs to carry on ({type(error).__name__}). Use an older checkpoint."
+    )
+
+
+def progress_of(saved: Checkpoint) -> Progress:
+    """Where the run was, as far as a checkpoint says."""
+    best = saved["best"]
+    return Progress(
+        epoch=int(saved["epoch"]),
+        batch=int(saved["batch"]),
+        step=int(saved["step"]),
+        done=bool(saved["done"]),
+        best=None if best is None else Evaluated(split="valid", **best, seconds=0.0),
+        unimproved=int(saved["unimproved"]),
+        top=[(float(value), int(epoch)) for value, epoch in saved["top"]],
+        skipped={(int(epoch), int(batch)) for epoch, batch in saved["skipped"]},
+    )
+
+
+def best_fields(best: Evaluated | None) -> dict[str, Any]:
+    """The best validation as events have it: `best_epoch`, `best_loss`, `best_accuracy`, `best_scores`."""
+    return {
+        "best_epoch": best.epoch if best else None,
+        "best_loss": best.loss if best else None,
+        "best_accuracy": best.accuracy if best else None,
+        "best_scores": best.scores if best else {},
     }
-
-
-def restore(course: "Course", saved: Checkpoint, shown: str) -> None:
-    """Put `course` where it was when `saved` was taken. `shown` names the file in messages.
-
-    Settings that differ from those saved keep what they say now: the rest of the learning-rate curve, say, is that
-    of the settings of `course`.
-
-    Raises:
-        CheckpointError: the checkpoint is of another model, or lacks what a run needs to carry on.
-    """
-    weights = safe_load.without_prefix(saved["model_state_dict"])
-    if reason := safe_load.misfit(course.model.state_dict(), weights, shown):
-        raise CheckpointError(reason)
-    try:
-        _restore(course, saved, weights)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{shown} does not hold all that a run needs to carry on ({type(error).__name__}). Use an older checkpoint."
-        ) from error
-
-
-def _restore(course: "Course", saved: Checkpoint, weights: dict[str, Tensor]) -> None:
-    settings_then = json.loads(saved["settings"])
-    course.model.load_state_dict(weights)
-    if course.average is not None:
-        course.average.module.load_state_dict(saved["ema_state_dict"])
-        course.average.has_begun = saved["updates"] > 0
-    # The groups hold what settings say, such as weight decay and which kernel is used: those of now count.
-    state = {"state": saved["optimizer_state_dict"]["state"], "param_groups": plain_groups(course.optimizer)}
-    course.optimizer.load_state_dict(state)
-    course.epoch, course.batch, course.steps = int(saved["epoch"]), int(saved["batch"]), int(saved["step"])
-    course.freeze()
-    step = course.step
-    step.updates = int(saved["updates"])
-    step.resume(saved["gradients"])
-    if step.scaler is not None and saved["scaler"]:
-        step.scaler.load_state_dict(saved["scaler"])
-    course.schedule.load_state_dict(saved["schedule"], lr_then=settings_then["lr"], update=step.updates)
-    course.best = evaluated(saved["best"])
-    course.unimproved = int(saved["unimproved"])
-    course.top = [(float(value), int(epoch)) for value, epoch in saved["top"]]
-    course.skipped = {(int(epoch), int(batch)) for epoch, batch in saved["skipped"]}
-    course.meter.load_state_dict(saved["meter"])
-    course.watch.load_state_dict(saved["watch"])
-    course.reported_at = course.steps  # there is nothing new to report before the next step
-    course.over, course.ends_epoch = course.reaches_limit(), False
-    course.done = bool(saved["done"]) or course.over
-    rng = saved["rng"]
-    torch.set_rng_state(rng["torch"])
-    if course.device.type == "cuda" and len(rng["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(rng["cuda"])
-    version_, internal, gauss = rng["python"]
-    random.setstate((version_, tuple(internal), gauss))
-    name, keys, *rest = rng["numpy"]
-    np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
 
 
 def batch_size(saved: Checkpoint) -> int:
@@ -145,27 +208,16 @@ def batch_size(saved: Checkpoint) -> int:
         return 0
 
 
-def evaluated(best: dict[str, Any] | None) -> Evaluated | None:
-    """The validation of the best epoch, as far as a checkpoint keeps it: without the table of confusions."""
-    if best is None:
-        return None
-    return Evaluated(split="valid", **best, seconds=0.0)
+def finite_weights(model: torch.nn.Module) -> dict[str, Tensor]:
+    """The model's `state_dict`.
 
-
-def environment(device: torch.device) -> dict[str, str]:
-    """What the last digits of a result depend on beside the settings: the same program rounds the same way there."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    return {
-        "torch": str(torch.__version__),
-        "device": name,
-        "threads": str(torch.get_num_threads()) if device.type == "cpu" else "",
-        "instructions": instructions() if device.type == "cpu" else "",
-    }
-
-
-def instructions() -> str:
-    """Those of the processor that torch uses, and what multiplies by them when it is not the usual library."""
-    return torch.backends.cpu.get_cpu_capability() + (", oneDNN" if onednn.is_worth_it() else "")
+    Raises:
+        DivergedError: a weight is not finite; nothing of it should replace what was saved before.
+    """
+    weights = model.state_dict()
+    if name := first_not_finite(weights):
+        raise DivergedError(f"The weights {name} are not finite", step_taken=True)
+    return weights
 
 
 def first_not_finite(weights: dict[str, Tensor]) -> str | None:
@@ -184,7 +236,40 @@ def plain(state: dict[str, Any]) -> dict[str, Any]:
     return state | {"param_groups": groups}
 
 
-def plain_groups(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
-    """The options of an optimizer, as its `state_dict` has them."""
-    groups: list[dict[str, Any]] = optimizer.state_dict()["param_groups"]
-    return groups
+def random_numbers(device: torch.device) -> dict[str, Any]:
+    """The states of all generators of random numbers, as plain values."""
+    version_, internal, gauss = random.getstate()
+    numpy_name, numpy_keys, *numpy_rest = np.random.get_state()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if device.type == "cuda" else [],
+        "python": [version_, list(internal), gauss],
+        "numpy": [str(numpy_name), np.asarray(numpy_keys).tolist(), *numpy_rest],
+    }
+
+
+def set_random_numbers(rng: dict[str, Any], device: torch.device) -> None:
+    """Let all generators go on where `rng` was taken."""
+    torch.set_rng_state(rng["torch"])
+    if device.type == "cuda" and len(rng["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(rng["cuda"])
+    version_, internal, gauss = rng["python"]
+    random.setstate((version_, tuple(internal), gauss))
+    name, keys, *rest = rng["numpy"]
+    np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
+
+
+def environment(device: torch.device) -> dict[str, str]:
+    """What the last digits of a result depend on beside the settings: the same program rounds the same way there."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return {
+        "torch": str(torch.__version__),
+        "device": name,
+        "threads": str(torch.get_num_threads()) if device.type == "cpu" else "",
+        "instructions": instructions() if device.type == "cpu" else "",
+    }
+
+
+def instructions() -> str:
+    """Those of the processor that torch uses, and what multiplies by them when it is not the usual library."""
+    return torch.backends.cpu.get_cpu_capability() + (", oneDNN" if onednn.is_worth_it() else "")
