@@ -79,10 +79,29 @@ def call(
         ModelError: what it needs is missing, what was typed it does not take or not so, or it failed; all problems
             of its arguments at once.
     """
+    shown = clean(shown, 80)
+    leading, values = bind(made, given, typed, shown=shown, flag=flag, first=len(first))
+    return run(lambda: made(*first, *leading, **values), shown, path)
+
+
+def bind(
+    made: Callable[..., Any],
+    given: Mapping[str, object],
+    typed: Mapping[str, object],
+    *,
+    shown: str,
+    flag: str,
+    first: int = 0,
+) -> tuple[list[object], dict[str, object]]:
+    """The values that `made` takes behind its `first` positional ones: by position where it must be so, and by name.
+
+    Raises:
+        ModelError: a value is missing, unknown or of the wrong type; all problems at once.
+    """
     shown, signature = clean(shown, 80), signature_of(made)
     if signature is None:  # some functions written in C do not say what they take
-        return run(lambda: made(*first, **typed), shown, path)
-    takes = _takes(signature, len(first))
+        return [], dict(typed)
+    takes = _takes(signature, first)
     anything = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
     problems, values = [], {name: value for name, value in given.items() if name in takes}
     for name, value in typed.items():
@@ -102,7 +121,7 @@ def call(
     if problems:
         raise ModelError("\n".join(problems))
     leading = [values.pop(name) for name, p in takes.items() if p.kind is p.POSITIONAL_ONLY and name in values]
-    return run(lambda: made(*first, *leading, **values), shown, path)
+    return leading, values
 
 
 def run(function: Callable[[], Any], shown: str, path: Path | None) -> Any:

@@ -24,6 +24,13 @@ from tui_trainer.training.models.zoo import WithoutValues
 Offer = Callable[..., dict[str, torch.Tensor]]
 
 
+def with_weights(name: str, shape: tuple[int, int, int], outputs: int, **arguments: Any) -> nn.Module:
+    """torchvision's model with ImageNet's weights, as a run makes it."""
+    model = zoo.build(name, shape, outputs, **arguments)
+    weights.load(model, name)
+    return model
+
+
 @pytest.fixture(autouse=True)
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
@@ -73,7 +80,7 @@ def test_all_but_the_head_is_loaded(offer: Offer) -> None:
     torch.manual_seed(7)
     fresh = zoo.build("squeezenet1_1", (3, 32, 32), 10)
     torch.manual_seed(7)
-    model = zoo.build("squeezenet1_1", (3, 32, 32), 10, pretrained=True)
+    model = with_weights("squeezenet1_1", (3, 32, 32), 10)
     for key, value in model.state_dict().items():
         expected = fresh.state_dict()[key] if key.startswith("classifier.1.") else state[key]
         assert torch.equal(value, expected), key
@@ -81,7 +88,7 @@ def test_all_but_the_head_is_loaded(offer: Offer) -> None:
 
 def test_a_grey_image_means_what_it_meant_in_colour(offer: Offer) -> None:
     offer("shufflenet_v2_x0_5")
-    built = {n: zoo.build("shufflenet_v2_x0_5", (n, 40, 40), 10, pretrained=True).eval() for n in (1, 3, 5)}
+    built = {n: with_weights("shufflenet_v2_x0_5", (n, 40, 40), 10).eval() for n in (1, 3, 5)}
     grey = torch.rand(2, 1, 40, 40)
     expected = built[3](grey.expand(-1, 3, -1, -1))
     for channels in (1, 5):
@@ -93,8 +100,8 @@ def test_weights_for_images_from_minus_one_to_one_take_images_as_all_others_do(o
     state = offer("googlenet")
     theirs = models.googlenet(init_weights=False, aux_logits=True, transform_input=True).eval()
     theirs.load_state_dict(state)
-    ours = zoo.build("googlenet", (3, 64, 64), 10, pretrained=True).eval()
-    grey = zoo.build("googlenet", (1, 64, 64), 10, pretrained=True).eval()
+    ours = with_weights("googlenet", (3, 64, 64), 10).eval()
+    grey = with_weights("googlenet", (1, 64, 64), 10).eval()
     assert not hasattr(ours, "AuxLogits") and ours.aux1 is None and not ours.transform_input
     X = torch.randn(2, 1, 64, 64)
     inside = (..., slice(2, -2), slice(2, -2))  # its own border is the one difference
@@ -128,7 +135,7 @@ def test_densenets_files_have_older_names() -> None:
 
 def test_the_version_in_a_file_is_heeded(offer: Offer) -> None:
     state = offer("mnasnet0_5")
-    model = zoo.build("mnasnet0_5", (3, 32, 32), 10, pretrained=True)  # the first version had other first layers
+    model = with_weights("mnasnet0_5", (3, 32, 32), 10)  # the first version had other first layers
     assert torch.equal(model.state_dict()["layers.0.weight"], state["layers.0.weight"])
 
 
@@ -155,7 +162,7 @@ def test_weights_are_downloaded_once_into_torchs_folder_and_the_progress_is_told
     assert re.fullmatch(r"downloading the weights of squeezenet1_1: 5\.0 MB of 5\.0 MB", events[-1].what)
     assert list(hub.iterdir()) == [weights.file_of("squeezenet1_1")]
     assert list(weights.fetch("squeezenet1_1")) == []
-    zoo.build("squeezenet1_1", (1, 32, 32), 10, pretrained=True)
+    with_weights("squeezenet1_1", (1, 32, 32), 10)
     assert capfd.readouterr() == ("", "")
 
 
@@ -164,7 +171,7 @@ def test_a_download_with_another_checksum_is_not_kept(offer: Offer, server: str,
     (served,) = (tmp_path / "served").iterdir()
     served.write_bytes(served.read_bytes()[:-1] + b"x")
     with pytest.raises(ModelError, match="what came has another checksum"):
-        zoo.build("squeezenet1_1", (3, 32, 32), 10, pretrained=True)
+        with_weights("squeezenet1_1", (3, 32, 32), 10)
     assert list(hub.iterdir()) == []
 
 
@@ -176,7 +183,7 @@ def test_no_network_is_a_sentence_with_the_folder_and_the_way_out(
     for file in (tmp_path / "served").iterdir():
         file.unlink()
     with pytest.raises(ModelError) as error:
-        zoo.build("squeezenet1_1", (3, 32, 32), 10, pretrained=True)
+        with_weights("squeezenet1_1", (3, 32, 32), 10)
     said = str(error.value)
     assert said.startswith(f"The weights of squeezenet1_1 (5.0 MB) are not in {hub} and cannot be downloaded: {told}.")
     assert "TORCH_HOME" in said and "pretrained off" in said and error.value.exit_code == 4
@@ -190,7 +197,7 @@ def test_a_damaged_file_is_told_and_never_loaded(offer: Offer) -> None:
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
     with pytest.raises(ModelError, match=r"squeezenet1_1-\w+\.pth is damaged: .* Delete it"):
-        zoo.build("squeezenet1_1", (3, 32, 32), 10, pretrained=True)
+        with_weights("squeezenet1_1", (3, 32, 32), 10)
 
 
 def test_a_file_that_is_no_weights_is_told(offer: Offer, hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,13 +205,13 @@ def test_a_file_that_is_no_weights_is_told(offer: Offer, hub: Path, monkeypatch:
     monkeypatch.setattr(models.SqueezeNet1_1_Weights.DEFAULT.value, "url", "http://127.0.0.1:9/none.pth")
     (hub / "none.pth").write_bytes(b"<html>")
     with pytest.raises(ModelError, match=r"none\.pth cannot be read as weights: .*\nDelete it"):
-        zoo.build("squeezenet1_1", (3, 32, 32), 10, pretrained=True)
+        with_weights("squeezenet1_1", (3, 32, 32), 10)
 
 
 def test_arguments_that_change_shapes_cannot_have_the_weights(offer: Offer) -> None:
     offer("mobilenet_v3_small")
     with pytest.raises(ModelError, match=r"do not fit the model as its arguments make it.*size mismatch"):
-        zoo.build("mobilenet_v3_small", (3, 32, 32), 10, pretrained=True, reduced_tail=True)
+        with_weights("mobilenet_v3_small", (3, 32, 32), 10, reduced_tail=True)
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Linear(4, 2))
     with pytest.raises(ModelError, match="extra is not in both"):
         weights.fit(model, {**model.state_dict(), "extra": torch.zeros(1)}, "alexnet")

@@ -15,7 +15,7 @@ from tui_trainer.catalog.zoo import ZOO
 from tui_trainer.errors import ModelError
 from tui_trainer.own import arguments, loading
 from tui_trainer.settings.schema import Settings, is_place
-from tui_trainer.training.models import own, zoo
+from tui_trainer.training.models import own, weights, zoo
 
 
 def build(
@@ -29,7 +29,7 @@ def build(
     """The model of the settings: inputs [N, *shape] in, raw outputs [N, outputs] out.
 
     Raises:
-        ModelError: it cannot be built for these inputs, or with these arguments.
+        ModelError: it cannot be built for these inputs, or with these arguments, or its weights cannot be had.
     """
     name, typed = settings.model, arguments.arguments(settings.model_arg, "--model-arg")
     given = {"shape": shape, "outputs": outputs, "categories": categories}
@@ -39,7 +39,10 @@ def build(
         raise ModelError(f"{name} takes images, and the inputs are {shape}. Use --model mlp, or one of your own.")
     if name in ZOO:
         channels, height, width = shape
-        return zoo.build(name, (channels, height, width), outputs, pretrained=settings.pretrained, **typed)
+        made = zoo.build(name, (channels, height, width), outputs, **typed)
+        if settings.pretrained:
+            weights.load(made, name)
+        return made
     module = importlib.import_module(f"tui_trainer.training.models.builtin.{name}")
     model: nn.Module = arguments.call(module.build, given, typed, shown=name, flag="--model-arg")
     return model

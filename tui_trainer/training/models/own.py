@@ -1,6 +1,5 @@
 """The user's own model, loss, optimizer and random changes: made from his code, and looked at before they are used."""
 
-import inspect
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -102,20 +101,7 @@ def _makes(plugin: Plugin, given: Values, typed: Values, itself: set[int]) -> bo
 
 def _with_values(plugin: Plugin, given: Values, typed: Values, first: int) -> Callable[..., Any]:
     """The user's function with the values that it takes by name; `first` values come by position later."""
-    values: dict[str, object] = {}
-
-    def keep(**named: object) -> None:
-        values.update(named)
-
-    signature = arguments.signature_of(plugin.made)
-    if signature is not None:
-        by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        parameters = list(signature.parameters.values())
-        later = [p.name for p in parameters if p.kind in by_position][:first]
-        kept = [p.replace(kind=p.KEYWORD_ONLY) if p.kind in by_position else p for p in parameters]
-        kept = [p for p in kept if p.name not in later and p.kind is not p.VAR_POSITIONAL]
-        keep.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]
-    arguments.call(keep, given, typed, shown=plugin.name, flag=plugin.flag)
+    _, values = arguments.bind(plugin.made, given, typed, shown=plugin.name, flag=plugin.flag, first=first)
     return partial(plugin.made, **values) if values else plugin.made
 
 

@@ -20,16 +20,13 @@ OWN = ("weights", "progress", "pretrained", "aux_logits", "init_weights", "trans
 """Arguments of torchvision's that are set here: a model gives one tensor, so auxiliary heads are left out."""
 
 
-def build(
-    name: str, shape: tuple[int, int, int], outputs: int, *, pretrained: bool = False, **arguments: Any
-) -> nn.Module:
+def build(name: str, shape: tuple[int, int, int], outputs: int, **arguments: Any) -> nn.Module:
     """torchvision's model called `name`: images [N, C, H, W] of `shape` in, raw outputs [N, outputs] out.
 
-    Its weights are drawn from torch's global generator. With `pretrained`, all but the last layer has the weights
-    that torchvision offers for ImageNet. `arguments` go to torchvision's own function.
+    Its weights are drawn from torch's global generator. `arguments` go to torchvision's own function.
 
     Raises:
-        ModelError: there is no such model, it does not take such images or arguments, or its weights cannot be had.
+        ModelError: there is no such model, or it does not take such images or arguments.
     """
     facts = find(name)
     if problem := facts.refuses(shape):
@@ -37,10 +34,6 @@ def build(
     model = _construct(facts, shape, outputs, arguments)
     if shape[0] != 3:
         replace_first(model, shape[0])
-    if pretrained:
-        from tui_trainer.training.models import weights  # most runs start from drawn weights
-
-        weights.load(model, name)
     return model
 
 
