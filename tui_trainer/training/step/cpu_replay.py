@@ -1,9 +1,21 @@
-"""Forward and backward pass noted down once and replayed: on a CPU what a CUDA graph is on a GPU.
+"""Forward and backward pass recorded once and replayed: on a CPU what a CUDA graph is on a GPU.
 
 Layers are Python, and autograd builds its graph anew at every step; with a small model that costs as much as the sums.
-A tape holds the operations beneath both, in their order, as one straight function: the same kernels on the same
-numbers, and so the same bits, where `products` has no quicker ones. It holds only what is certain to repeat: operations
-on the batch, on the model's parameters and buffers, and on each other's results.
+A tape holds the operations beneath both, in their order, as the source of one straight function (`Writing`): the same
+kernels on the same numbers, and so the same bits, where `onednn` has no quicker kernel. docs/cpu-replay.md has more.
+
+What must hold, and where it is seen to:
+
+- Only what is certain to repeat is recorded: operations on the batch, on parameters, buffers and `constants`, and on
+  each other's results. A tensor of unknown origin, or a number read on the way (`item()`), refuses the tape (`_text`,
+  `_write`).
+- A tensor is known by its `id`. All tensors of the recorded step are alive while the function is written, since
+  `Calls.made` holds them: no id of a freed tensor is used again.
+- Every batch has the shape and memory layout of the first one; others are not given to the tape (`Step`).
+- A call that changes an argument in place is never left out, and no two calls are joined across it (`_made`).
+- Two calls are joined only where nothing else reads the first one's result (`Line.joined`, `function`).
+- Views of weights are constants: they show the weight as it will be, since optimizers change weights in place.
+- Gradients that stay products (`deferred_grads`) have no factor that a step changes (`Tape._factors`).
 """
 
 from collections.abc import Callable, Sequence
@@ -38,17 +50,17 @@ QUICK: dict[Any, Callable[..., Any]] = {
     aten.t.default: torch.t,
     aten.view.default: Tensor.view,
 }
-"""The same operations by another door: these read their arguments in 1 us, the general one takes 2 to 4."""
+"""The same operations by their Python bindings: these parse their arguments in 1 us, the dispatcher takes 2 to 4."""
 
 
 class NotRepeatable(Exception):
-    """A step that cannot be noted down; the message says why."""
+    """A step that cannot be recorded; the message says why."""
 
 
 class Calls(onednn.Quickly):  # type: ignore[no-untyped-call]
-    """Notes every operation that is carried out inside it, with its arguments and what came of it.
+    """Records every operation that is carried out inside it, with its arguments and its result.
 
-    What takes the place of a product is noted by its own operations, and before it: the product's is then needless.
+    Where oneDNN computes a product, its own operations are recorded, and before the product, which is then unused.
     """
 
     def __init__(self) -> None:
@@ -69,7 +81,7 @@ class Calls(onednn.Quickly):  # type: ignore[no-untyped-call]
 
 
 class Tape:
-    """The loss of a batch and the gradients of it. The first call notes down what it does, the others repeat it.
+    """The loss of a batch and the gradients of it. The first call records what it does, the others repeat it.
 
     All batches must have the shape of the first one.
     """
@@ -98,11 +110,11 @@ class Tape:
     def __call__(self, X: Tensor, y: Tensor) -> Tensor:
         """The loss, detached; each parameter's `grad` is its gradient, but for those in `products`."""
         if self._replay is None:
-            return self._note_down(X, y)
+            return self._record(X, y)
         with torch.no_grad():
             return self._replay(X, y)
 
-    def _note_down(self, X: Tensor, y: Tensor) -> Tensor:
+    def _record(self, X: Tensor, y: Tensor) -> Tensor:
         """A step as always, with an eye on what it consists of."""
         with Calls() as calls:
             loss = self._measure(X, y)
