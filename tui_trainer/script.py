@@ -72,7 +72,7 @@ def train(
     resolved = resolve([Source("train()", {name: value for name, value in values.items() if value is not None})])
     with _lent(lent, classes):
         if resume is None:
-            run = local_run(admitted.admit(resolved.settings, dict.fromkeys(FIELDS, admitted.FORM)))
+            run = local_run(admitted.admit(resolved.settings, dict.fromkeys(FIELDS, admitted.FORM))[0])
         else:
             carried = _carried(resume, resolved.settings)
             run = local_run(carried.settings, carried)

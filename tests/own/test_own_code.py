@@ -14,7 +14,7 @@ from tests.training.plain_loop import only
 from tui_trainer import Outcome, train
 from tui_trainer.cli import main
 from tui_trainer.errors import ModelError, SettingsError, TrainerError
-from tui_trainer.own import admitted, trust
+from tui_trainer.own import trust
 from tui_trainer.run.commands import HandOver, Inbox, Stop
 from tui_trainer.run.events import BatchTrained, Evaluated, RunEnded, RunStarted, Warned
 from tui_trainer.run.folder import RunFolder
@@ -127,7 +127,7 @@ def test_changed_code_is_refused_when_a_run_is_carried_on_unless_it_is_meant(
     settings: Settings, code: Path, tmp_path: Path
 ) -> None:
     list(fit(settings, Inbox(), tmp_path / "run"))
-    before = admitted.places(settings)["model"].sha256
+    before = Admitted.find(settings).code["model"].sha256
     code.write_text(CODE.replace("nn.ReLU()", "nn.Tanh()"))
     longer = settings.model_copy(update={"epochs": 3})
     with pytest.raises(TrainerError, match=rf"(?s)SHA-256 {before}.*--allow-plugin-change"):
@@ -165,7 +165,7 @@ def test_from_the_command_line_a_run_trains_is_carried_on_from_elsewhere_and_exp
     trust.file().unlink()
     rc, _, err = run_of(again, capsys)
     assert rc == 4 and "run.toml names code that has not been run here before" in err
-    digits = admitted.places(Settings(model=f"{tmp_path / 'mine.py'}:Net"))["model"].sha256[:12]
+    digits = Admitted.find(Settings(model=f"{tmp_path / 'mine.py'}:Net")).code["model"].sha256[:12]
     assert run_of([*again, "--trust-plugin", digits], capsys)[0] == 0
     (tmp_path / "mine.py").write_text(CODE.replace("nn.ReLU()", "nn.Tanh()"))
     rc, _, err = run_of([*again, "--force"], capsys)
@@ -179,7 +179,7 @@ def test_what_a_settings_file_names_does_not_run_before_the_user_has_agreed(
     code.write_text(CODE + f"\nopen({str(ran)!r}, 'w').close()\n")
     Path(main.CONFIG_NAME).write_text('model = "mine.py:Net"\ndataset = "mine.py:points"\n')
     rc, _, err = run_of(["--no-ui", *QUICK], capsys)
-    digits = admitted.places(Settings(model="mine.py:Net"))["model"].sha256[:12]
+    digits = Admitted.find(Settings(model="mine.py:Net")).code["model"].sha256[:12]
     assert rc == 4 and f"--trust-plugin {digits}" in err and not ran.exists() and not Path("runs").exists()
     assert run_of(["--no-ui", *QUICK, "--trust-plugin", digits], capsys)[0] == 0
     assert run_of(["--no-ui", *QUICK], capsys)[0] == 0  # it is known from now on
@@ -290,5 +290,5 @@ def test_the_package_itself_loads_neither_torch_nor_a_screen() -> None:
 
 def test_names_that_no_file_bears_are_refused(code: Path) -> None:
     with pytest.raises(ModelError):
-        admitted.places(Settings(model="nowhere.py:Net"))
+        Admitted.find(Settings(model="nowhere.py:Net"))
     assert RunFolder.create(Settings(model=f"{code}:Net", dataset=f"{code}:points")).path.name.endswith("-Net-points")

@@ -88,7 +88,8 @@ def _run(
     if json and not no_ui:
         raise UsageError("--json belongs to --no-ui. Type: tui-trainer --no-ui --json")
     if detach or no_ui or start:
-        resolved = replace(resolved, settings=admitted.admit(resolved.settings, resolved.origins, trust_plugin or ()))
+        admitted_settings, _ = admitted.admit(resolved.settings, resolved.origins, trust_plugin or ())
+        resolved = replace(resolved, settings=admitted_settings)
     if detach:
         return start_in_background(resolved.settings)
     if no_ui:

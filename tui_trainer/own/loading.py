@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any, Literal, TextIO
 
 from tui_trainer.errors import ModelError
+from tui_trainer.own.admitted import Admitted
 from tui_trainer.own.errors import told
 from tui_trainer.own.location import Found, find, without_current_folder
 from tui_trainer.settings.schema import is_lent
@@ -67,6 +68,16 @@ def take_back(location: str) -> None:
     _lent.pop(location, None)
 
 
+_admitted: dict[str, Found] = {}
+"""The code of the newest run of this process, by its places: `load` takes it as it was judged."""
+
+
+def let_in(code: Admitted) -> None:
+    """Let `load` give this code, and none that was let in before, from the source it was judged by."""
+    _admitted.clear()
+    _admitted.update({found.location: found for found in code.code.values()})
+
+
 def load(location: str | Found, kind: Kind) -> Plugin:
     """The class or function at `location`, `path/file.py:Name` or `package.module:Name`.
 
@@ -83,7 +94,7 @@ def load(location: str | Found, kind: Kind) -> Plugin:
                 "there, with train(..., resume=...)."
             )
         return _lent[location]
-    found = find(location) if isinstance(location, str) else location
+    found = (_admitted.get(location) or find(location)) if isinstance(location, str) else location
     shown = f"--{kind} {clean(found.location)}"
     try:
         with quiet(), without_current_folder():

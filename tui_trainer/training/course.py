@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tui_trainer.errors import CheckpointError, DivergedError
+from tui_trainer.own.admitted import Admitted
 from tui_trainer.run.commands import Inbox
 from tui_trainer.run.events import BatchTrained, Evaluated, RunEnded, RunStarted
 from tui_trainer.settings.schema import Settings, is_place
@@ -71,8 +72,8 @@ class Course:
         """Numbers that the model gives for an example."""
         self.fingerprint, self.inbox = splits.fingerprint(), inbox
         self.monitor, self.loss_function = Monitor(s, task.scores), make_loss(s, task)
-        self.code: dict[str, str] = {}
-        """The user's own code, by file or module: the SHA-256."""
+        self.code = Admitted()
+        """The user's own code that it is made with."""
         weights = balance.weights_of(s, task, splits, self.outputs)
         weights = None if weights is None else weights.to(device)
         self.learned_loss = balance.loss_to_learn(s, task, weights) or self.loss_function
@@ -325,7 +326,7 @@ class Course:
             watch=self.reports.watch.state_dict(),
             rng=random_numbers(self.device),
             data=self.fingerprint,
-            code=self.code,
+            code=self.code.digests(),
             environment=environment(self.device),
             settings=self.settings.model_dump(),
         )

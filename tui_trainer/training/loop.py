@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from tui_trainer.errors import DeviceError, DivergedError, TrainerError
+from tui_trainer.own.admitted import Admitted
 from tui_trainer.run import commands
 from tui_trainer.run.commands import Inbox
 from tui_trainer.run.events import (
@@ -253,16 +254,22 @@ def save_to_hand_over(course: Course, command: commands.HandOver) -> Iterator[It
     yield Warned(text=f"the run is not handed over: {reason}", answers="HandOver")
 
 
-def fit(settings: Settings, inbox: Inbox, folder: Path | None = None, resume: Resume | None = None) -> Iterator[Event]:
+def fit(
+    settings: Settings,
+    inbox: Inbox,
+    folder: Path | None = None,
+    resume: Resume | None = None,
+    code: Admitted | None = None,
+) -> Iterator[Event]:
     """A whole run, from loading the data to `RunEnded`. Checkpoints go to `folder`; without one none are written.
 
-    With `resume` it carries on from the newest checkpoint there.
+    With `resume` it carries on from the newest checkpoint there. `code` is the user's own that was admitted.
 
     Raises:
         TrainerError: data, model, device, checkpoint or disk fail; what was saved before stays as it was.
     """
     with devices.without_denormals():
-        yield from in_order(run_states(settings, inbox, folder, resume))
+        yield from in_order(run_states(Run(settings, inbox, folder, code), resume))
 
 
 @dataclass
@@ -272,6 +279,7 @@ class Run:
     settings: Settings
     inbox: Inbox
     folder: Path | None
+    code: Admitted | None
     began: float = field(default_factory=time.monotonic)
     course: Course | None = None
     """All that it is made of, while it is prepared, trained or ended."""
@@ -283,9 +291,8 @@ RunState = Generator[Item, None, "RunState | None"]
 """A state of a run: it yields what happens and gives the state that follows, None after the last."""
 
 
-def run_states(settings: Settings, inbox: Inbox, folder: Path | None, resume: Resume | None = None) -> Iterator[Item]:
+def run_states(run: Run, resume: Resume | None) -> Iterator[Item]:
     """preparing -> training -> the end; from any of them to stopping or diverged, and to parked and back."""
-    run = Run(settings, inbox, folder)
     state: RunState | None = preparing(run, resume)
     try:
         while state is not None:
@@ -298,7 +305,7 @@ def run_states(settings: Settings, inbox: Inbox, folder: Path | None, resume: Re
             except DivergedError as error:
                 state = diverged(run, error)
     except torch.OutOfMemoryError as error:
-        raise out_of_memory(settings, run.course) from error
+        raise out_of_memory(run.settings, run.course) from error
     finally:
         if run.course is not None:
             run.course.close()
@@ -306,7 +313,8 @@ def run_states(settings: Settings, inbox: Inbox, folder: Path | None, resume: Re
 
 def preparing(run: Run, resume: Resume | None) -> RunState:
     """Make all that the run needs; a run that may go back to a checkpoint saves its first."""
-    course = run.course = yield from prepare(run.settings, run.inbox, run.folder, resume)
+    course = run.course = yield from prepare(run.settings, run.inbox, run.folder, resume, run.code)
+    run.code = course.code
     yield course.started()
     if run.settings.on_nonfinite != "stop" and not course.progress.step:
         yield from course.save_now()
@@ -341,7 +349,7 @@ def parked(run: Run) -> RunState:
     """Wait until the run is to go on."""
     assert run.parked is not None
     yield run.parked.memory_given_back()
-    run.course = yield from unpark(run.parked, run.inbox, run.folder)
+    run.course = yield from unpark(run.parked, run)
     run.parked = None
     return training(run)
 
@@ -396,12 +404,13 @@ def out_of_memory(settings: Settings, course: Course | None) -> DeviceError:
     )
 
 
-def unpark(kept: Parked, inbox: Inbox, folder: Path | None) -> Generator[Item, None, Course]:
+def unpark(kept: Parked, run: Run) -> Generator[Item, None, Course]:
     """Wait, parked, until the run is to go on; it, as it was.
 
     Raises:
         Stopped: the run should end here.
     """
+    inbox = run.inbox
     while True:
         while not isinstance(command := inbox.wait(), commands.Continue):
             if isinstance(command, commands.Stop) or (isinstance(command, commands.HandOver) and kept.saved):
@@ -412,7 +421,7 @@ def unpark(kept: Parked, inbox: Inbox, folder: Path | None) -> Generator[Item, N
             elif answer := kept.answer(command):
                 yield answer
         try:
-            course = yield from prepare(kept.settings, inbox, folder, Resume(packed=kept.packed))
+            course = yield from prepare(kept.settings, inbox, run.folder, Resume(packed=kept.packed), run.code)
         except torch.OutOfMemoryError:
             reason = str(out_of_memory(kept.settings, None)).split("\n")[0]
         except TrainerError as error:

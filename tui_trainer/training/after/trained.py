@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from tui_trainer.catalog import Shape
 from tui_trainer.errors import CheckpointError, DataError, DeviceError, UsageError
-from tui_trainer.own import admitted, trust
+from tui_trainer.own import trust
+from tui_trainer.own.admitted import Admitted, admit_again
+from tui_trainer.own.loading import let_in
 from tui_trainer.run.events import Evaluated, Preparing, RunStarted, Warned
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.journal import read
@@ -151,9 +153,9 @@ def load_trained(folder: RunFolder, checkpoint: str | None = None, device: str |
         others = ", ".join(other for other in _there(folder) if other != name)
         hint = f"\nThe run has others, for --checkpoint: {others}." if others else ""
         raise CheckpointError(f"{error}{hint}") from error
-    if changes := trust.changes(saved.get("code") or {}, admitted.digests(admitted.places(settings))):
+    if changes := trust.changes(saved.get("code") or {}, Admitted.find(settings).digests()):
         raise CheckpointError("\n".join([*changes, "Bring back the code that the run has learned with."]))
-    admitted.admit_again(settings, (), changed=False)
+    let_in(admit_again(settings, (), changed=False))
     if started is None:
         raise CheckpointError(f"The journal of {run} does not say what it has trained: it has no RunStarted.")
     model = _build(settings, started)

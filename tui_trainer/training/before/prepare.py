@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from tui_trainer.errors import ModelError
-from tui_trainer.own import admitted
+from tui_trainer.own.admitted import Admitted
+from tui_trainer.own.loading import let_in
 from tui_trainer.own.loading import load as load_code
 from tui_trainer.run.commands import Inbox
 from tui_trainer.run.events import Event, Preparing, Warned
@@ -30,9 +31,12 @@ from tui_trainer.training.saving.state import batch_size as batch_size_of
 
 
 def prepare(
-    settings: Settings, inbox: Inbox, folder: Path | None, resume: Resume | None = None
+    settings: Settings, inbox: Inbox, folder: Path | None, resume: Resume | None = None, code: Admitted | None = None
 ) -> Generator[Event, None, Course]:
-    """Device, data and model, ready for the first step or for the next one of a run that is carried on."""
+    """Device, data and model, ready for the first step or for the next one of a run that is carried on.
+
+    `code` is the user's own that was admitted; without it what the settings name is found here, and runs.
+    """
     saved = None
     if resume is not None and resume.packed is not None:
         saved, shown = safe_load.unpack(resume.packed, "the parked run"), ""
@@ -45,8 +49,9 @@ def prepare(
     yield Preparing(what="device")
     device = devices.pick(settings.device)
     devices.tune(settings, device)
-    code = admitted.places(settings)
-    for kind, found in code.items():  # before the seed: what they draw when they are imported must not matter
+    code = code or Admitted.find(settings)
+    let_in(code)
+    for kind, found in code.code.items():  # before the seed: what they draw when they are imported must not matter
         yield Preparing(what=f"{kind} {clean(found.attribute, 60)}")
         load_code(found, kind)  # type: ignore[arg-type]
     seed_everything(settings.seed or 0)
@@ -92,7 +97,7 @@ def prepare(
                 text=f"the model is not compiled ({type(error).__name__}: {reason}); its layers run one by one"
             )
     course = Course(settings, splits, task, model, device, inbox, folder, forward)
-    course.code = admitted.digests(code)
+    course.code = code
     try_out(course)
     if resume is None or saved is None:
         course.begin_epoch(1)

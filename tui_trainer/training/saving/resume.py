@@ -16,10 +16,10 @@ def carry_on(course: Course, state: State, shown: str, resume: Resume) -> Iterat
     Raises:
         CheckpointError: it is of other data, of another model, or of other code.
     """
-    if (changed := trust.changed(state.code, course.code)) is not None:
+    if (changed := trust.changed(state.code, course.code.digests())) is not None:
         if not resume.allow_code_change:
             raise CheckpointError(changed)
-        yield f"the run goes on with other code: {', '.join(course.code)}"
+        yield f"the run goes on with other code: {', '.join(course.code.digests())}"
     course.restore(state, shown)
     for name, count in course.fingerprint.items():
         before = state.data.get(name)
