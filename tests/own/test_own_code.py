@@ -15,6 +15,7 @@ from tui_trainer import Outcome, train
 from tui_trainer.cli import main
 from tui_trainer.errors import ModelError, SettingsError, TrainerError
 from tui_trainer.own import trust
+from tui_trainer.own.admitted import Admitted
 from tui_trainer.run.commands import HandOver, Inbox, Stop
 from tui_trainer.run.events import BatchTrained, Evaluated, RunEnded, RunStarted, Warned
 from tui_trainer.run.folder import RunFolder
