@@ -84,5 +84,5 @@ def test_data_and_folders_that_are_not_there_are_told(monkeypatch: pytest.Monkey
     assert found["runs"].stops and "cannot be written to" in found["runs"].advice
     assert not said(Settings(output_dir=str(tmp_path / "new" / "runs")))["runs"].stops
     told = DataOutlook("fashion-mnist will be downloaded (30.9 MB) to data")
-    monkeypatch.setattr(doctor, "describe", lambda _: told)
+    monkeypatch.setattr("tui_trainer.outlook.data.describe", lambda _: told)
     assert "--dataset fashion-mnist-mini" in said()["data"].advice

@@ -181,8 +181,8 @@ def screens(monkeypatch: pytest.MonkeyPatch) -> list[TrainerApp]:
         shown.append(app)
         return 0
 
-    monkeypatch.setattr(main, "need_terminal", lambda: None)
-    monkeypatch.setattr(main, "_has_terminal", lambda: True)
+    monkeypatch.setattr("tui_trainer.cli.screens.need_terminal", lambda: None)
+    monkeypatch.setattr("tui_trainer.cli.screens.has_terminal", lambda: True)
     monkeypatch.setattr("tui_trainer.ui.app.show", show)
     return shown
 

@@ -8,16 +8,13 @@ import json
 import os
 import platform
 import shutil
-import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
-import psutil
-
-from tui_trainer.outlook.data import describe
-from tui_trainer.outlook.run import describe_device
-from tui_trainer.run.disconnect import why_it_ends_at_log_out
+from tui_trainer.cli.gather import gather
+from tui_trainer.cli.options import option
 from tui_trainer.settings.schema import Settings
 from tui_trainer.text import clean, size
 
@@ -55,6 +52,11 @@ class Finding:
     """Nothing can be trained before that is mended."""
 
 
+def doctor_command(*, json: Annotated[bool, option("One JSON array of what was found.")] = False) -> int:
+    """What this machine has: torch, torchvision, devices, data, terminal, disk; and what to do where it lacks."""
+    return report(gather({}).settings, as_json=json)
+
+
 def look(settings: Settings) -> list[Finding]:
     """Everything, in the order in which a run needs it."""
     return [*_programs(), *_torch(), *_data(settings), *_terminal(), *_disk(settings), *_log_out()]
@@ -83,6 +85,12 @@ def _programs() -> list[Finding]:
 
 
 def _torch() -> list[Finding]:
+    import subprocess
+
+    import psutil
+
+    from tui_trainer.outlook.run import describe_device
+
     try:
         answer = subprocess.run(
             [sys.executable, "-P", "-c", _LOOK],
@@ -123,6 +131,8 @@ _FRESH = (
 
 
 def _data(settings: Settings) -> list[Finding]:
+    from tui_trainer.outlook.data import describe
+
     text = describe(settings).text
     advice = ""
     if "will be downloaded" in text:
@@ -155,6 +165,8 @@ def _disk(settings: Settings) -> list[Finding]:
 
 
 def _log_out() -> list[Finding]:
+    from tui_trainer.run.disconnect import why_it_ends_at_log_out
+
     reason = why_it_ends_at_log_out(os.getpid())
     text = "ends what runs in the background" if reason else "leaves what runs in the background"
     return [Finding("log-out", text, f"{reason[0].upper()}{reason[1:]}." if reason else "")]
