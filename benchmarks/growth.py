@@ -40,8 +40,8 @@ from tui_trainer.run.events import (
     RunEnded,
     RunStarted,
     Warned,
-    rounded,
 )
+from tui_trainer.run.events_json import rounded
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.journal import Journal
 from tui_trainer.run.recorded import RecordedRun

@@ -32,8 +32,8 @@ from tui_trainer.run.events import (
     RunResumed,
     RunStarted,
     Warned,
-    from_json,
 )
+from tui_trainer.run.events_json import from_json
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.state import RunState
 from tui_trainer.settings.schema import Settings

@@ -13,7 +13,8 @@ from tests.cli.program import hidden
 from tests.run.examples import ended, started, trained
 from tests.ui.folders import LONG, make, make_all
 from tui_trainer.cli import main
-from tui_trainer.run.events import RunEnded, to_json
+from tui_trainer.run.events import RunEnded
+from tui_trainer.run.events_json import to_json
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.runs import listing
 from tui_trainer.ui.app import TrainerApp

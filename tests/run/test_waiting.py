@@ -14,7 +14,8 @@ from tui_trainer.cli.local_run import local_run
 from tui_trainer.errors import DeviceError, SettingsError
 from tui_trainer.run import commands
 from tui_trainer.run.commands import Inbox
-from tui_trainer.run.events import Event, Preparing, RunEnded, RunPaused, Warned, to_json
+from tui_trainer.run.events import Event, Preparing, RunEnded, RunPaused, Warned
+from tui_trainer.run.events_json import to_json
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.waiting import Turn
 from tui_trainer.settings.schema import Settings

@@ -14,7 +14,8 @@ import pytest
 from tests.faults.scale import many
 from tests.replay import JOURNALS
 from tests.run.examples import ended, evaluated, saved, started, trained
-from tui_trainer.run.events import BatchTrained, Event, Preparing, RunEnded, RunPaused, RunStarted, to_json
+from tui_trainer.run.events import BatchTrained, Event, Preparing, RunEnded, RunPaused, RunStarted
+from tui_trainer.run.events_json import to_json
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.journal import read
 from tui_trainer.run.state import RunState

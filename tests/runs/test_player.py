@@ -15,7 +15,8 @@ from tests import replay
 from tests.run.examples import ended, epoch_ended, evaluated, folded, saved, started, trained
 from tests.run.test_growth import long_run
 from tui_trainer.errors import FolderError
-from tui_trainer.run.events import Event, LearningRateChanged, Preparing, RunPaused, RunResumed, Warned, to_json
+from tui_trainer.run.events import Event, LearningRateChanged, Preparing, RunPaused, RunResumed, Warned
+from tui_trainer.run.events_json import to_json
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.state import RunState
 from tui_trainer.runs.bookmarks import Mark

@@ -28,8 +28,8 @@ from tui_trainer.run.events import (
     RunResumed,
     RunStarted,
     Warned,
-    to_json,
 )
+from tui_trainer.run.events_json import to_json
 from tui_trainer.run.local import Run, preview
 from tui_trainer.run.notices import how_to_call, sequence
 from tui_trainer.run.notify import sentence

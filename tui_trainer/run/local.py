@@ -27,8 +27,8 @@ from tui_trainer.run.events import (
     RunHandedOver,
     RunStarted,
     Warned,
-    rounded,
 )
+from tui_trainer.run.events_json import rounded
 from tui_trainer.run.folder import RunFolder, provenance
 from tui_trainer.run.heartbeat import Pulse
 from tui_trainer.run.journal import Journal

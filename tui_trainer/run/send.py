@@ -8,7 +8,8 @@ from tui_trainer.run import commands
 from tui_trainer.run.acknowledgements import is_answered
 from tui_trainer.run.commands import Command
 from tui_trainer.run.connection import Connection, Refused, own_name
-from tui_trainer.run.events import Event, Warned, to_json
+from tui_trainer.run.events import Event, Warned
+from tui_trainer.run.events_json import to_json
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.journal import follow
 from tui_trainer.run.state import RunState

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tui_trainer.run.events import Event, from_json
+from tui_trainer.run.events import Event
+from tui_trainer.run.events_json import from_json
 
 HEAD = 1 << 15
 """Bytes read from the beginning; a `RunStarted` is nearly always among them."""

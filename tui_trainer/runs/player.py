@@ -15,10 +15,12 @@ from collections.abc import Iterator
 from dataclasses import fields
 
 from tui_trainer.errors import FolderError
-from tui_trainer.run.events import Event, from_json
+from tui_trainer.run.events import Event
+from tui_trainer.run.events_json import from_json
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.journal import follow
-from tui_trainer.run.state import RunState, Series
+from tui_trainer.run.series import Series
+from tui_trainer.run.state import RunState
 from tui_trainer.runs.bookmarks import Mark, Marker, words_of
 from tui_trainer.text import clean
 

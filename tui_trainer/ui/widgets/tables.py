@@ -9,8 +9,9 @@ from collections.abc import Hashable
 from textual.content import Content
 
 from tui_trainer.run.disconnect import Stay, lamp
+from tui_trainer.run.rows import CheckpointRow, EpochRow, LogRow
 from tui_trainer.run.scores import figure, title
-from tui_trainer.run.state import MOST_CHECKPOINTS, MOST_NOTES, CheckpointRow, EpochRow, LogRow, RunState
+from tui_trainer.run.state import MOST_CHECKPOINTS, MOST_NOTES, RunState
 from tui_trainer.text import ago, clean, fixed, number, size, span
 from tui_trainer.ui.widgets.panel import MUTED, ListPanel, to_come
 
