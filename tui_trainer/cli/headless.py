@@ -30,7 +30,8 @@ from tui_trainer.run.events import (
     Warned,
 )
 from tui_trainer.run.events_json import to_json
-from tui_trainer.run.local import Run, preview
+from tui_trainer.run.interface import Run
+from tui_trainer.run.local import preview
 from tui_trainer.run.notices import how_to_call, sequence
 from tui_trainer.run.notify import sentence
 from tui_trainer.run.resume import Carried, told

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from tui_trainer.errors import TrainerError
 from tui_trainer.run.events import Event, RunEnded, RunHandedOver
-from tui_trainer.run.local import Run
+from tui_trainer.run.interface import Run
 from tui_trainer.run.recorded import RecordedRun
 
 

@@ -3,7 +3,8 @@
 import os
 from collections.abc import Mapping
 
-from tui_trainer.run.local import LocalRun, Run
+from tui_trainer.run.interface import Run
+from tui_trainer.run.local import LocalRun
 from tui_trainer.run.state import RunState
 from tui_trainer.text import clean
 

@@ -27,7 +27,7 @@ from tui_trainer.run.events import (
 )
 from tui_trainer.run.feed import Feed
 from tui_trainer.run.folder import RunFolder
-from tui_trainer.run.local import Run
+from tui_trainer.run.interface import Run
 from tui_trainer.run.notices import how_to_call, sequence
 from tui_trainer.run.recorded import RecordedRun
 from tui_trainer.run.resume import Carried, Resume, carry
