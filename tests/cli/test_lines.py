@@ -49,7 +49,7 @@ def test_runs_of_all_tasks_are_in_one_list(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    listing._known.clear()
+    listing._cache.clear()
     for task in TASKS:
         (Path("runs") / task).mkdir(parents=True)
         shutil.copy(JOURNALS / f"{task}.jsonl", Path("runs") / task / "events.jsonl")

@@ -22,7 +22,7 @@ from tui_trainer.ui.app import TrainerApp
 
 @pytest.fixture(autouse=True)
 def forgetful() -> Iterator[None]:
-    listing._known.clear()
+    listing._cache.clear()
     yield
 
 

@@ -34,7 +34,7 @@ MAE, F1 = Score("mae", "lower", ""), Score("f1")
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Summary]]:
     """A run of each task, by name."""
     monkeypatch.chdir(tmp_path)
-    listing._known.clear()
+    listing._cache.clear()
     for name in TASKS:
         folder = Path("runs") / name
         folder.mkdir(parents=True)

@@ -47,7 +47,7 @@ async def until(shown: Shown, true: Callable[[], object]) -> None:
 @pytest.fixture(autouse=True)
 def forgetful(still: Callable[[float], None]) -> None:
     """Nothing is known from another test, and the clock stands still."""
-    listing._known.clear()
+    listing._cache.clear()
     still(NOW)
 
 
