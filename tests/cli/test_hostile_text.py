@@ -16,7 +16,7 @@ from rich.console import Console
 
 from tests.cli.program import hidden
 from tests.faults.scale import many
-from tui_trainer.cli import headless
+from tui_trainer.cli import headless, lines
 from tui_trainer.run.commands import Command
 from tui_trainer.run.disconnect import Stay
 from tui_trainer.run.events import (
@@ -239,7 +239,7 @@ def test_a_pipe_is_told_where_the_run_is_after_some_quiet(
     start = told_by("x")[1]
     reports: list[Event] = [batch(1), batch(2), batch(3)]
     assert "batch 1/9" not in shown(Story([start, *reports]), capsys)[0]
-    monkeypatch.setattr(headless, "QUIET", 0.0)
+    monkeypatch.setattr(lines, "QUIET", 0.0)
     out, _ = shown(Story([start, *reports]), capsys)
     assert [line.split("  ")[1] for line in out.splitlines() if line.startswith("epoch 1/5")] == [
         "batch 1/9",

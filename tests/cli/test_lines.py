@@ -8,7 +8,7 @@ import pytest
 from tests import replay
 from tests.cli.test_runs import program
 from tests.replay import JOURNALS
-from tui_trainer.cli.headless import JsonPrinter, LinePrinter
+from tui_trainer.cli.lines import JsonPrinter, LinePrinter
 from tui_trainer.run.events_json import from_json
 from tui_trainer.runs import listing
 
