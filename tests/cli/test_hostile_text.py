@@ -18,7 +18,7 @@ from tests.cli.program import hidden
 from tests.faults.scale import many
 from tui_trainer.cli import headless, lines
 from tui_trainer.run.commands import Command
-from tui_trainer.run.disconnect import Stay
+from tui_trainer.run.disconnect import AfterDisconnect
 from tui_trainer.run.events import (
     BatchTrained,
     CheckpointSaved,
@@ -71,7 +71,7 @@ class Story:
     """A run that tells what it is given to tell."""
 
     trains_here = False
-    stay = Stay()
+    after_disconnect = AfterDisconnect()
     read_only = True
 
     def __init__(self, events: list[Event], folder: str = "runs/it") -> None:

@@ -21,7 +21,7 @@ from tui_trainer.text import clean, size
 PATIENCE = 120.0
 """Seconds that importing torch may take: on a cold network disk it takes a minute."""
 
-_LOOK = """
+_PROBE = """
 import json, torch
 facts = {"torch": torch.__version__, "threads": torch.get_num_threads(), "built": torch.version.cuda or ""}
 facts["devices"] = [
@@ -57,14 +57,14 @@ def doctor_command(*, json: Annotated[bool, option("One JSON array of what was f
     return report(gather({}).settings, as_json=json)
 
 
-def look(settings: Settings) -> list[Finding]:
+def examine(settings: Settings) -> list[Finding]:
     """Everything, in the order in which a run needs it."""
     return [*_programs(), *_torch(), *_data(settings), *_terminal(), *_disk(settings), *_log_out()]
 
 
 def report(settings: Settings, *, as_json: bool = False) -> int:
     """Print what was found; 1 when something keeps a run from training, else 0."""
-    found = look(settings)
+    found = examine(settings)
     if as_json:
         print(json.dumps([asdict(finding) for finding in found]))
     else:
@@ -93,7 +93,7 @@ def _torch() -> list[Finding]:
 
     try:
         answer = subprocess.run(
-            [sys.executable, "-P", "-c", _LOOK],
+            [sys.executable, "-P", "-c", _PROBE],
             capture_output=True,
             text=True,
             timeout=PATIENCE,

@@ -10,12 +10,12 @@ from types import FrameType
 from tui_trainer.cli.lines import JsonPrinter, LinePrinter
 from tui_trainer.cli.local_run import fit
 from tui_trainer.run.commands import SaveCheckpoint, Stop, Wake
+from tui_trainer.run.escape_codes import escape_sequence, notify_mode
 from tui_trainer.run.events import Event, RunEnded, RunHandedOver, RunStarted, Warned
 from tui_trainer.run.interface import Run
 from tui_trainer.run.local import preview
-from tui_trainer.run.notices import how_to_call, sequence
-from tui_trainer.run.notify import sentence
-from tui_trainer.run.resume import Carried, told
+from tui_trainer.run.notify import notification_text
+from tui_trainer.run.resume import Carried, summary_lines
 from tui_trainer.run.signals import end_within_grace
 from tui_trainer.run.state import RunState
 
@@ -48,7 +48,7 @@ def show_preview(carried: Carried) -> int:
         if isinstance(event, Warned):
             printer.show(event)
         elif isinstance(event, RunStarted):
-            print("\n".join(told(event, carried.folder)))
+            print("\n".join(summary_lines(event, carried.folder)))
         elif isinstance(event, RunEnded):
             return event.exit_code
     return 0
@@ -111,6 +111,6 @@ def _silence(stream: object) -> None:
 
 def notify_terminal(run: Run, event: Event, state: RunState) -> None:
     """Let the terminal that stderr is notify its user, when `event` is worth it; `state` is that after the event."""
-    if (text := sentence(event, state)) and run.folder:
-        sys.stderr.write(sequence(how_to_call(run, state), run.folder.path.name, text))
+    if (text := notification_text(event, state)) and run.folder:
+        sys.stderr.write(escape_sequence(notify_mode(run, state), run.folder.path.name, text))
         sys.stderr.flush()

@@ -25,7 +25,7 @@ from tui_trainer.run.events import (
 )
 from tui_trainer.run.events_json import to_json
 from tui_trainer.run.interface import Run
-from tui_trainer.run.resume import told
+from tui_trainer.run.resume import summary_lines
 from tui_trainer.run.scores import figure, title
 from tui_trainer.run.state import RunState, by
 from tui_trainer.text import clean, clean_lines, clock, fixed, number, size, span
@@ -80,7 +80,7 @@ class LinePrinter:
                 if self.state.phase == "waiting":
                     self._progress(f"{clean(what)} ...") if self._live else self._waits(what)
                 elif what not in ("validation", "test", "device", "model"):
-                    self._progress(f"preparing {clean(what)} ...") if self._live else self._talk_seldom(what)
+                    self._progress(f"preparing {clean(what)} ...") if self._live else self._print_err_seldom(what)
             case RunStarted():
                 shower = partial(self._started, event)
             case BatchTrained():
@@ -88,22 +88,22 @@ class LinePrinter:
             case EpochEnded():
                 shower = self._epoch
             case LearningRateChanged():
-                self._talk(f"learning rate {number(event.lr)} ({clean(event.by, 40)})")
+                self._print_err(f"learning rate {number(event.lr)} ({clean(event.by, 40)})")
             case RunPaused():
                 word = "parked" if event.why == "parked" else "paused"
-                self._talk(f"{word}: {clean(event.text, 500)}" if event.text else f"{word}{by(event.by)}")
+                self._print_err(f"{word}: {clean(event.text, 500)}" if event.text else f"{word}{by(event.by)}")
             case RunResumed():
-                self._talk(f"carries on{by(event.by)}")
+                self._print_err(f"carries on{by(event.by)}")
             case RunHandedOver():
-                self._talk("handed over to a process in the background")
+                self._print_err("handed over to a process in the background")
             case Warned(text=text):
-                self._talk(f"warning: {clean(text, 500)}", "yellow")
+                self._print_err(f"warning: {clean(text, 500)}", "yellow")
             case CheckpointSaved() | Evaluated():
                 pass
             case RunEnded():
                 shower = self._ended
         if shower:
-            self._wipe()
+            self._clear_line()
             shower()
             self._last = time.monotonic()
 
@@ -128,7 +128,7 @@ class LinePrinter:
         if self._run and self._run.folder:
             self._print(clean(self._run.folder.path))
         if started.resumed_from is not None:
-            self._print("\n" + "\n".join(told(started)))
+            self._print("\n" + "\n".join(summary_lines(started)))
         self._print("")
         self._wide = max(8, len(title(s.main.name)))
         head = self.ROW.format(
@@ -179,16 +179,16 @@ class LinePrinter:
         ended = s.ended
         assert ended is not None
         if ended.error:
-            self._talk(clean_lines(ended.error), "red")
+            self._print_err(clean_lines(ended.error), "red")
         if not s.settings:
             return
         self._print("")
         reason = {"out_of_patience": "ended early, out of patience"}.get(ended.reason, ended.reason)
         self._print(f"{reason} after {clock(ended.seconds)} ({ended.seconds:.1f} s)", "bold")
         if s.best:
-            self._print(f"best        epoch {s.best.epoch}, {s.told(s.best)}")
+            self._print(f"best        epoch {s.best.epoch}, {s.sentence(s.best)}")
         if s.test:
-            self._print(f"test        {s.told(s.test)}, with the best weights")
+            self._print(f"test        {s.sentence(s.test)}, with the best weights")
         elif s.best and s.validates_on_test:
             self._print("test        the best epoch was chosen on the test split itself, as in the tutorial")
         if self._run and self._run.folder:
@@ -201,20 +201,20 @@ class LinePrinter:
     def _print(self, line: str, style: str = "") -> None:
         self._out.print(Text(clean_lines(line), style))
 
-    def _talk(self, line: str, style: str = "") -> None:
-        self._wipe()
+    def _print_err(self, line: str, style: str = "") -> None:
+        self._clear_line()
         self._err.print(Text(clean_lines(line), style))
         self._last = time.monotonic()
 
-    def _talk_seldom(self, what: str) -> None:
+    def _print_err_seldom(self, what: str) -> None:
         """A step of the preparation, for a log file: not one line a chunk of a download."""
         if ":" not in what or time.monotonic() - self._last >= 5:
-            self._talk(f"preparing {clean(what)}")
+            self._print_err(f"preparing {clean(what)}")
 
     def _waits(self, what: str) -> None:
         """What the run waits for before it begins: at once, and then now and then."""
         if not self._waited or time.monotonic() - self._last >= 5:
-            self._talk(clean(what))
+            self._print_err(clean(what))
         self._waited = True
 
     def _progress(self, line: str) -> None:
@@ -222,6 +222,6 @@ class LinePrinter:
         self._out.file.write(f"\r\x1b[K{line[: self._out.width - 1]}")
         self._out.file.flush()
 
-    def _wipe(self) -> None:
+    def _clear_line(self) -> None:
         if self._live:
             self._out.file.write("\r\x1b[K")

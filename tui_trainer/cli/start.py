@@ -57,9 +57,9 @@ def start_command(
 
         return headless.watch(local_run(resolved.settings), json=json)
     if start:
-        from tui_trainer.run.waiting import Turn
+        from tui_trainer.run.waiting import Waiting
 
-        Turn(resolved.settings)  # before there is a screen: what it should wait for may not be there
+        Waiting(resolved.settings)  # before there is a screen: what it should wait for may not be there
     screens.need_terminal()
 
     untouched = not typed and preset is None and config is None
@@ -127,10 +127,10 @@ def start_in_background(settings: Settings, carried: "Carried | None" = None) ->
     """
     from tui_trainer.run import background
     from tui_trainer.run.folder import RunFolder
-    from tui_trainer.run.waiting import Turn
+    from tui_trainer.run.waiting import Waiting
 
     if carried is None:
-        settings = Turn(settings).settings
+        settings = Waiting(settings).settings
     folder = carried.folder if carried else RunFolder.create(settings)
     with folder.lock.hold() as held:
         folder.journal.touch(mode=0o600)  # from here on it can be found
@@ -138,7 +138,7 @@ def start_in_background(settings: Settings, carried: "Carried | None" = None) ->
             background.start(background.Orders.of(folder, held.fd, settings, carried))
         except OSError as error:
             raise FolderError(f"No process in the background can be started: {error.strerror}.") from None
-        held.given = True
+        held.handed_over = True
     print(clean(folder.path))
     print(f"Watch and steer it with: tui-trainer attach {clean(folder.path.name)}", file=sys.stderr)
     return 0

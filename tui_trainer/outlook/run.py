@@ -78,7 +78,7 @@ class Outlook:
         return [counts, f"{steps}{parameters}", f"{device.removeprefix('device  ')} · {data}"]
 
 
-def look(settings: Settings) -> Outlook:
+def describe_run(settings: Settings) -> Outlook:
     """What a run with these settings will be."""
     s, data = settings, describe(settings)
     train, valid, test = data.train, data.valid, data.test

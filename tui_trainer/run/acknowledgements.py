@@ -14,7 +14,7 @@ from tui_trainer.run.events import (
     Warned,
 )
 
-ANSWERS: dict[type[Command], tuple[str, tuple[type[Event], ...]]] = {
+ACKNOWLEDGEMENTS: dict[type[Command], tuple[str, tuple[type[Event], ...]]] = {
     commands.Pause: ("pausing", (RunPaused,)),
     commands.Park: ("parking", (RunPaused,)),
     commands.Continue: ("carrying on", (RunResumed,)),
@@ -30,9 +30,9 @@ ANSWERS: dict[type[Command], tuple[str, tuple[type[Event], ...]]] = {
 """What is said of a command until the run has carried it out, and the events that say it has."""
 
 
-def is_answered(command: Command, event: Event) -> bool:
+def is_acknowledged(command: Command, event: Event) -> bool:
     """True when `event` says that `command` was carried out, or why it was not."""
-    _, kinds = ANSWERS[type(command)]
+    _, kinds = ACKNOWLEDGEMENTS[type(command)]
     if isinstance(event, Warned):
         return event.answers == type(command).__name__
     if isinstance(event, RunPaused) and isinstance(command, commands.Park | commands.Continue):

@@ -14,18 +14,18 @@ from tui_trainer.run.recorded import RecordedRun
 class Feed:
     """Starts the thread that iterates `run`: for a local run, the training thread.
 
-    Events wait here until they are taken. `nudge` is called from the thread when the first of them arrives, and not
+    Events wait here until they are taken. `wake` is called from the thread when the first of them arrives, and not
     again before they are taken, so that at most one message is on its way to the screen.
 
     A run that is read from its folder may have a day of events at once. They come in bunches, and the next is read
     when the last was taken: memory stays small, and keys are answered in between. A run that trains never waits.
     """
 
-    def __init__(self, run: Run, nudge: Callable[[], None]) -> None:
+    def __init__(self, run: Run, wake: Callable[[], None]) -> None:
         self.run = run
-        self._nudge: Callable[[], None] | None = nudge
+        self._wake: Callable[[], None] | None = wake
         self._waiting: list[Event] = []
-        self._nudged = False
+        self._woken = False
         self._lock = threading.Lock()
         self._taken = threading.Event()
         self.given = 0
@@ -37,7 +37,7 @@ class Feed:
         self.handed_over = False
         """A process in the background goes on with the run."""
         # Not a daemon when it trains: a closed terminal ends the screen, not the run.
-        self.thread = threading.Thread(target=self._pump, name="training", daemon=not run.trains_here)
+        self.thread = threading.Thread(target=self._iterate, name="training", daemon=not run.trains_here)
 
     def start(self) -> None:
         self.run.watched(True)
@@ -52,7 +52,7 @@ class Feed:
         """The events since the last call, in order."""
         with self._lock:
             events, self._waiting = self._waiting, []
-            self._nudged = False
+            self._woken = False
             self.given += len(events)
             self._taken.set()
         return events
@@ -61,11 +61,11 @@ class Feed:
         """Nobody looks any more: the run goes on, its events are dropped here (they are in the journal)."""
         self.run.watched(False)
         with self._lock:
-            self._nudge = None
+            self._wake = None
             self._waiting.clear()
             self._taken.set()
 
-    def _pump(self) -> None:
+    def _iterate(self) -> None:
         try:
             for events in self._bunches():
                 self._deliver(events)
@@ -97,15 +97,15 @@ class Feed:
                 self.ended = event
             self.handed_over = isinstance(event, RunHandedOver)
         with self._lock:
-            nudge = self._nudge
-            if nudge is None:
+            wake = self._wake
+            if wake is None:
                 return
             self._waiting += events
             self._taken.clear()
-            nudged, self._nudged = self._nudged, True
-        if not nudged:
+            woken, self._woken = self._woken, True
+        if not woken:
             try:
-                nudge()
+                wake()
             except Exception:  # the screen is gone or going: that is no reason to stop training
                 self.leave()
         if not self.run.trains_here:

@@ -7,7 +7,7 @@ import time
 from tui_trainer.run.folder import RunFolder
 
 
-class Pulse:
+class Heartbeat:
     """Tells others that a run is alive; and when it is not, notes in log.txt where each of its threads stands."""
 
     SILENCE = 120.0

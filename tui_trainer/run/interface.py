@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from tui_trainer.run.commands import Command
-from tui_trainer.run.disconnect import Stay
+from tui_trainer.run.disconnect import AfterDisconnect
 from tui_trainer.run.events import Event
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.state import RunState
@@ -29,7 +29,7 @@ class Run(Protocol):
         """What a viewer knows before the first of `events`: the run's earlier life, when it is carried on."""
 
     @property
-    def stay(self) -> Stay:
+    def after_disconnect(self) -> AfterDisconnect:
         """What becomes of it when its user leaves."""
 
     def events(self) -> Iterator[Event]:

@@ -14,7 +14,7 @@ from tui_trainer.run import background
 from tui_trainer.run.background import Orders
 from tui_trainer.run.commands import Command, HandOver, Inbox
 from tui_trainer.run.control import Control
-from tui_trainer.run.disconnect import Stay, stay_of
+from tui_trainer.run.disconnect import AfterDisconnect, after_disconnect
 from tui_trainer.run.events import (
     Event,
     Preparing,
@@ -26,13 +26,13 @@ from tui_trainer.run.events import (
 from tui_trainer.run.events_json import rounded
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.folder_writer import FolderWriter
-from tui_trainer.run.heartbeat import Pulse
+from tui_trainer.run.heartbeat import Heartbeat
 from tui_trainer.run.lock import Held
-from tui_trainer.run.notify import Post, sentence
+from tui_trainer.run.notify import Notifier, notification_text
 from tui_trainer.run.resume import Carried, Resume
 from tui_trainer.run.state import RunState
-from tui_trainer.run.thinning import told
-from tui_trainer.run.waiting import Turn
+from tui_trainer.run.thinning import thinned
+from tui_trainer.run.waiting import Waiting
 from tui_trainer.settings.schema import Settings
 from tui_trainer.text import clean
 
@@ -72,9 +72,9 @@ class LocalRun:
         self.carried = carried
         self._fit = fit
         self.inbox = Inbox()
-        self._turn = None if carried else Turn(settings)
-        if self._turn is not None:
-            self.settings = self._turn.settings
+        self._waiting = None if carried else Waiting(settings)
+        if self._waiting is not None:
+            self.settings = self._waiting.settings
         self._folder: RunFolder | None = carried.folder if carried else folder
         self._lock = lock
         self._began, self._state = time.monotonic(), RunState()
@@ -90,8 +90,8 @@ class LocalRun:
         return copy.deepcopy(self.carried.state) if self.carried else RunState()
 
     @property
-    def stay(self) -> Stay:
-        return stay_of(os.getpid())
+    def after_disconnect(self) -> AfterDisconnect:
+        return after_disconnect(os.getpid())
 
     def send(self, command: Command) -> None:
         self.inbox.send(command)
@@ -109,7 +109,7 @@ class LocalRun:
         with folder.lock.hold(self._lock) as held:
             writer = FolderWriter(folder, held, None if self.carried else self.settings)
             control = Control(folder.path, self.inbox)
-            post = Post(self.settings.notify_url, folder.path.name) if self.settings.notify_url else None
+            notifier = Notifier(self.settings.notify_url, folder.path.name) if self.settings.notify_url else None
             try:
                 for event in map(rounded, self._guarded(folder, control.problem)):
                     if isinstance(event, RunStarted):
@@ -121,43 +121,43 @@ class LocalRun:
                             writer.write(failed, self.settings)
                             yield failed
                             return
-                    if post and (text := sentence(event, self._state)):
-                        post.send(text)
+                    if notifier and (text := notification_text(event, self._state)):
+                        notifier.send(text)
                     yield event
-                    if post and warning is None and not isinstance(event, RunEnded):
-                        warning = _not_sent(post)
+                    if notifier and warning is None and not isinstance(event, RunEnded):
+                        warning = _not_sent(notifier)
                     if warning:
                         writer.write(warning, self.settings)
                         yield warning
             finally:
                 control.close()
                 writer.close()
-        if post and (trouble := post.close()):  # the run is over: its last word was RunEnded
+        if notifier and (trouble := notifier.close()):  # the run is over: its last word was RunEnded
             folder.write_log(f"warning: {trouble}\n")
 
     def _guarded(self, folder: RunFolder, problem: str) -> Iterator[Event]:
         """The run, with every exception turned into the `RunEnded` it means; `problem` is warned of first, if any."""
         self._began, self._state = time.monotonic(), RunState()
-        pulse = Pulse(folder)
+        heartbeat = Heartbeat(folder)
         try:
             if problem:
                 yield Warned(text=problem)
-            if (yield from self._wait(pulse)):
-                yield from self._train(folder, pulse)
+            if (yield from self._wait(heartbeat)):
+                yield from self._train(folder, heartbeat)
         except GeneratorExit:
             raise
         except BaseException as error:
             folder.write_log(traceback.format_exc())
             yield self._failed(error, folder)
         finally:
-            pulse.stop()
+            heartbeat.stop()
 
-    def _wait(self, pulse: Pulse) -> Generator[Event, None, bool]:
+    def _wait(self, heartbeat: Heartbeat) -> Generator[Event, None, bool]:
         """Wait for what the settings name, another run or free memory; False when the run ends before it has begun."""
-        if self._turn is None or not self._turn.waits:
+        if self._waiting is None or not self._waiting.waits:
             return True
-        for event in self._turn.wait(self.inbox):
-            pulse.beat(resting=True)
+        for event in self._waiting.wait(self.inbox):
+            heartbeat.beat(resting=True)
             if event is not None:
                 yield event
         stop = self.inbox.stop
@@ -168,18 +168,18 @@ class LocalRun:
             yield self._ended("interrupted" if stop.signal else "stopped", exit_code=code)
         if stop is not None:
             return False
-        self.settings = self.settings.model_copy(update={"device": self._turn.device})
-        pulse.beat(resting=False)
+        self.settings = self.settings.model_copy(update={"device": self._waiting.device})
+        heartbeat.beat(resting=False)
         return True
 
-    def _train(self, folder: RunFolder, pulse: Pulse) -> Iterator[Event]:
+    def _train(self, folder: RunFolder, heartbeat: Heartbeat) -> Iterator[Event]:
         """What the training yields, thinned and folded."""
         yield Preparing(what="torch")
         how = self.carried.how if self.carried else None
-        for event in told(self._fit(self.settings, self.inbox, folder.checkpoints, how), self._state):
+        for event in thinned(self._fit(self.settings, self.inbox, folder.checkpoints, how), self._state):
             self._paused, self._parked = bool(self._state.paused_in), self._state.parked
             self._state.apply(event)
-            pulse.beat(resting=bool(self._state.paused_in))
+            heartbeat.beat(resting=bool(self._state.paused_in))
             yield event
 
     def _hand_over(self, folder: RunFolder, held: Held) -> RunEnded | None:
@@ -195,7 +195,7 @@ class LocalRun:
                 f"Carry on with: tui-trainer resume {name}",
                 exit_code=1,
             )
-        held.given = True
+        held.handed_over = True
         return None
 
     def _failed(self, error: BaseException, folder: RunFolder) -> RunEnded:
@@ -222,9 +222,9 @@ class LocalRun:
         )
 
 
-def _not_sent(post: Post) -> Warned | None:
+def _not_sent(notifier: Notifier) -> Warned | None:
     """A warning, once, that a notification did not arrive."""
-    trouble = post.trouble()
+    trouble = notifier.trouble()
     return Warned(text=trouble) if trouble else None
 
 

@@ -28,7 +28,7 @@ class Held:
 
     fd: int
     """Its descriptor. A process that inherits it holds the lock too, so that a run changes hands without letting go."""
-    given: bool = False
+    handed_over: bool = False
     """Another process has it now and goes on with the run."""
 
 
@@ -63,11 +63,11 @@ class Lock:
             try:
                 yield held
             finally:
-                if not held.given:
+                if not held.handed_over:
                     with contextlib.suppress(OSError):
                         os.ftruncate(held.fd, 0)  # it ended well: another host need not wait for a sign of life
         finally:
-            not_kept_any_more(held.fd)
+            stop_keeping(held.fd)
             os.close(held.fd)
 
     def _sign(self, fd: int) -> None:
@@ -87,7 +87,7 @@ class Lock:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._sign(fd)
         old, held.fd = held.fd, fd
-        not_kept_any_more(old)
+        stop_keeping(old)
         os.close(old)
 
     def _refuse_foreign(self) -> None:
@@ -193,12 +193,12 @@ def keep_from_workers(fd: int, close: Callable[[], object] | None = None) -> Non
     _own[fd] = close or partial(os.close, fd)
 
 
-def not_kept_any_more(fd: int) -> None:
+def stop_keeping(fd: int) -> None:
     """To be said before a descriptor of `keep_from_workers` is closed."""
     _own.pop(fd, None)
 
 
-def _let_go() -> None:
+def _close_in_child() -> None:
     """In a forked child."""
     for close in _own.values():
         with contextlib.suppress(OSError):
@@ -206,4 +206,4 @@ def _let_go() -> None:
     _own.clear()
 
 
-os.register_at_fork(after_in_child=_let_go)
+os.register_at_fork(after_in_child=_close_in_child)

@@ -17,7 +17,7 @@ from tui_trainer.run.state import RunState
 from tui_trainer.text import clean, clock, number, without_secrets
 
 
-def sentence(event: Event, state: RunState) -> str | None:
+def notification_text(event: Event, state: RunState) -> str | None:
     """What to call somebody for when `event` has happened, as `state` knows by now; None for everything else.
 
     Nobody is called for what a person has just asked for: a pause, a stop, Ctrl-C, another learning rate.
@@ -61,12 +61,12 @@ def _so_far(state: RunState) -> str:
     return f", best {state.headline(state.best)} in epoch {state.best.epoch}" if state.best else ""
 
 
-def lost(state: RunState) -> str:
+def lost_text(state: RunState) -> str:
     """What to call somebody for when the process that trains is gone without a word."""
     return f"the process that trained is gone, in epoch {state.epoch}{_so_far(state)}"
 
 
-class Post:
+class Notifier:
     """Sends sentences to a web address, one after the other: an HTTP POST of plain text, its `Title` the run's name."""
 
     TIMEOUT = 10.0
@@ -130,7 +130,7 @@ def post(url: str, title: str, text: str, timeout: float) -> None:
     """
     import urllib.request  # with ssl a tenth of a second: only for a run that has something to say
 
-    class Stays(urllib.request.HTTPRedirectHandler):
+    class NoRedirects(urllib.request.HTTPRedirectHandler):
         def redirect_request(self, *_: Any, **__: Any) -> None:
             return None
 
@@ -142,7 +142,7 @@ def post(url: str, title: str, text: str, timeout: float) -> None:
         headers["Authorization"] = "Basic " + base64.b64encode(f"{unquote(name)}:{unquote(password)}".encode()).decode()
     address = urlunsplit((parts.scheme, host, parts.path or "/", parts.query, ""))
     request = urllib.request.Request(address, text.encode(), headers, method="POST")
-    with urllib.request.build_opener(Stays).open(request, timeout=timeout):
+    with urllib.request.build_opener(NoRedirects).open(request, timeout=timeout):
         pass
 
 

@@ -125,7 +125,7 @@ def own_settings(folder: RunFolder, state: RunState) -> Source:
     return source
 
 
-def told(started: RunStarted, folder: RunFolder | None = None) -> list[str]:
+def summary_lines(started: RunStarted, folder: RunFolder | None = None) -> list[str]:
     """What a run that is carried on begins with, in lines: where, what is restored, what is changed."""
     s = started.settings
     name = f"{clean(folder.path.name)}: " if folder else ""

@@ -208,7 +208,7 @@ class RunState:
         """The result where it stands alone: `87.9 %`, `MAE 0.3120`."""
         return scores.headline(self.result(seen), self.main)
 
-    def told(self, seen: Evaluated) -> str:
+    def sentence(self, seen: Evaluated) -> str:
         """All that was measured: `loss 0.3400, accuracy 87.9 %`."""
         return scores.sentence(seen.loss, self.scores, scores.measured(seen))
 
@@ -322,7 +322,7 @@ class RunState:
             self.evaluation = event
         if event.split == "test":
             self.test = event
-            self._note(event, "good", f"test: {self.told(event)}")
+            self._note(event, "good", f"test: {self.sentence(event)}")
             return
         self.validation, self.validation_seconds = event, event.seconds
         if abs(event.loss) < float("inf"):
@@ -330,7 +330,7 @@ class RunState:
         if (result := self.result(event)) is not None and abs(result) < float("inf"):
             self.score_curve.add(event.step, result)
         place = f"epoch {event.epoch}" if self.batch == self.batches else f"step {event.step:,}"
-        self._note(event, "info", f"validation at {place}: {self.told(event)}")
+        self._note(event, "info", f"validation at {place}: {self.sentence(event)}")
 
     def _end_epoch(self, event: EpochEnded) -> None:
         if self.epochs and (self.epochs[-1].epoch, self.epochs[-1].train_loss) == (event.epoch, event.train_loss):

@@ -16,7 +16,7 @@ def report_interval(elapsed: float, most: float = MOST) -> float:
     return min(most, max(0.2, elapsed / 400))
 
 
-def told(events: Iterable[Event], state: RunState) -> Iterator[Event]:
+def thinned(events: Iterable[Event], state: RunState) -> Iterator[Event]:
     """The events without what nobody could see; `state` is all that was told before."""
     for event in events:
         if isinstance(event, Preparing) and event.what == "validation" and (state.validation_seconds or 1.0) < 1.0:

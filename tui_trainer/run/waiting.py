@@ -41,7 +41,7 @@ def run_ahead(settings: Settings) -> RunFolder | None:
         raise SettingsError([f"after: {text[0].lower()}{text[1:]}"]) from None
 
 
-class Turn:
+class Waiting:
     """When a run may begin. It knows what it waits for from when it is made: `last` is the newest run of then."""
 
     POLL = 0.5

@@ -21,7 +21,7 @@ from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.journal import follow
 from tui_trainer.run.series import Series
 from tui_trainer.run.state import RunState
-from tui_trainer.runs.bookmarks import Mark, Marker, words_of
+from tui_trainer.runs.bookmarks import Bookmark, BookmarkFinder, bookmark_text
 from tui_trainer.text import clean
 
 SPEEDS = [10**power * digit for power in range(-1, 6) for digit in (1, 2, 5)][:-2]
@@ -84,7 +84,7 @@ class Player:
 
     def read(self) -> Iterator[float]:
         """Take in the journal; gives the part that is read, 0 to 1, now and then."""
-        state, marker = RunState(), Marker()
+        state, marker = RunState(), BookmarkFinder()
         start = read = 0
         apart = max(self.LEAST, self._size // self.WAYPOINTS)
         for line in self._lines():
@@ -179,7 +179,7 @@ class Player:
         self.now = self._times[self.position - 1] if self.position else 0.0
         return self.state
 
-    def next_mark(self) -> bool:
+    def next_bookmark(self) -> bool:
         """Go to the next mark; False when there is none."""
         index = bisect_right(self._mark_ends, self.position)
         if index == len(self._mark_ends):
@@ -187,7 +187,7 @@ class Player:
         self.go_to(self._mark_ends[index])
         return True
 
-    def previous_mark(self) -> bool:
+    def previous_bookmark(self) -> bool:
         """Go to the mark before; False when there is none."""
         index = bisect_left(self._mark_ends, self.position)
         if index == 0:
@@ -230,12 +230,12 @@ class Player:
 
     # --- marks ---
 
-    def marks_between(self, start: float, end: float) -> bytes:
+    def bookmarks_between(self, start: float, end: float) -> bytes:
         """The kinds of the marks from a moment up to another, which is not part of it."""
         first, beyond = (self._marks_before(moment) for moment in (start, end))
         return bytes(self._mark_kinds[first:beyond])
 
-    def last_mark(self, start: float, end: float) -> float | None:
+    def last_bookmark(self, start: float, end: float) -> float | None:
         """The moment of the last mark from a moment up to another, which is not part of it."""
         first, beyond = self._marks_before(start), self._marks_before(end)
         return self._times[self._mark_ends[beyond - 1] - 1] if beyond > first else None
@@ -244,7 +244,7 @@ class Player:
         return bisect_right(self._mark_ends, bisect_left(self._times, moment))
 
     @property
-    def words(self) -> str:
+    def bookmark_text(self) -> str:
         """What the newest mark that was passed is about."""
         index = bisect_right(self._mark_ends, self.position) - 1
         if index < 0:
@@ -252,7 +252,7 @@ class Player:
         end = self._mark_ends[index]
         self._file.seek(self._starts[end - 1])
         event = _event(self._file.read(self._starts[end] - self._starts[end - 1]))
-        return words_of(event, Mark(self._mark_kinds[index]), self.state) if event else ""
+        return bookmark_text(event, Bookmark(self._mark_kinds[index]), self.state) if event else ""
 
 
 def copied(state: RunState) -> RunState:

@@ -141,7 +141,7 @@ def test_auto_can_be_typed_and_written(word: str) -> None:
     settings = gather({"batch_size": word}).settings
     assert settings.batch_size == 0
     assert tomllib.loads(to_toml(settings))["batch_size"] == 0
-    future = outlook_run.look(settings)
+    future = outlook_run.describe_run(settings)
     assert "steps are known once the batch size is" in future.lines()
 
 

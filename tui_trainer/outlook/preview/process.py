@@ -21,7 +21,7 @@ RUBBISH = 20
 """Lines that are no answer before the process is given up."""
 
 
-class Looking:
+class PreviewProcess:
     """A process in a session of its own that looks at what the settings name. It ends with this process at the latest.
 
     `answers` starts it and belongs to one thread; `ask` and `end` may be called by any.
