@@ -1,6 +1,6 @@
 """What this machine has for training: Python, torch, devices, data, terminal, disk; and what to do where it lacks.
 
-torch is looked at in a process of its own: one that is broken must not take this program with it.
+torch is imported in a process of its own: a broken one may end the process.
 """
 
 import importlib.metadata

@@ -56,7 +56,7 @@ def show_preview(carried: Carried) -> int:
 
 @contextmanager
 def ignore_write_errors() -> Iterator[None]:
-    """A reader that has gone, a closed terminal or a full disk costs the output and not the training."""
+    """A broken pipe, a closed terminal or a full disk costs the output and not the training."""
     try:
         yield
     except OSError:

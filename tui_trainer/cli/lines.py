@@ -1,4 +1,4 @@
-"""The events of a run as lines, or as JSON: silence never, and escape codes only for a terminal."""
+"""The events of a run as lines or as JSON: a line at least every `QUIET` seconds, escape codes only in a terminal."""
 
 import sys
 import time
@@ -34,7 +34,7 @@ QUIET = 30.0
 """Seconds after which a run that has printed nothing says where it is."""
 
 MOST_LAYERS = 20
-"""A model of more layers is told by their number alone."""
+"""Of a model with more layers only their number is printed."""
 
 
 class JsonPrinter:
@@ -53,7 +53,7 @@ class JsonPrinter:
 
 
 class LinePrinter:
-    """A table row per epoch, a line when nothing else was said for a while, and a summary."""
+    """A table row per epoch, a progress line when nothing was printed for a while, and a summary."""
 
     ROW = "{epoch:>9}  {train:>10}  {valid:>10}  {score:>{wide}}  {lr:>9}  {time:>7}  {speed:>16}"
 
@@ -68,7 +68,7 @@ class LinePrinter:
         """A progress line may be rewritten in place."""
         self._last = self._drawn = time.monotonic()
         self._waited = False
-        """It was told what the run waits for."""
+        """What the run waits for has been printed."""
         self._wide = 8
         """Cells of the column of scores."""
 

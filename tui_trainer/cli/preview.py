@@ -1,4 +1,4 @@
-"""The process that looks at data or model before a run: settings in on standard input, JSON lines out.
+"""The preview process, which loads data or model before a run: settings in on standard input, JSON lines out.
 
     python -m tui_trainer.cli.preview data|model
 
@@ -48,7 +48,7 @@ def _newest(waiting: "queue.SimpleQueue[Order]") -> Iterator[Order]:
 
 
 def preview(kind: str, settings: Settings, wanted: Iterator[Order]) -> Iterator[Answer]:
-    """All there is to tell. A fault is the last answer."""
+    """What is found, answer by answer; a fault is the last one."""
     try:
         yield Answer(preparing="torch")
         from tui_trainer.training.before import preview as previews  # torch takes seconds

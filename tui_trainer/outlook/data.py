@@ -1,4 +1,4 @@
-"""What is known of a run's data before it is read: by its facts, or by a short look into its folder. Never by torch."""
+"""What is known of a run's data before it is read: from the catalog, or from the names in its folder. No torch."""
 
 import importlib.util
 import os

@@ -1,4 +1,4 @@
-"""What a run will be, said from its settings and a look at this machine, without torch and before anything is made."""
+"""What a run will be, from its settings and this machine, before anything is made. No torch."""
 
 import dataclasses
 import os

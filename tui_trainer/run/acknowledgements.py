@@ -1,4 +1,4 @@
-"""Which events say that a run has carried out a command. There is no other answer, and every viewer sees it."""
+"""Which events acknowledge a command: there is no other reply, and every viewer sees it."""
 
 from tui_trainer.run import commands
 from tui_trainer.run.commands import Command
@@ -27,7 +27,7 @@ ACKNOWLEDGEMENTS: dict[type[Command], tuple[str, tuple[type[Event], ...]]] = {
     commands.SkipBatch: ("leaving it out", (RunResumed,)),
     commands.RollBack: ("going back", (RunResumed,)),
 }
-"""What is said of a command until the run has carried it out, and the events that say it has."""
+"""For each command the words shown until it is carried out, and the events that say that it has been."""
 
 
 def is_acknowledged(command: Command, event: Event) -> bool:

@@ -36,7 +36,7 @@ CLIENTS = 16
 PATIENCE = 5.0
 """Seconds that a line may take to arrive, once begun."""
 FAULTS = 10
-"""Lines that are no commands, after which a client is left."""
+"""Lines that are no commands, after which a client is disconnected."""
 BACKLOG = 200
 """Commands that may wait for the run; a batch takes a moment, and nobody types faster."""
 SHARE = 0.005
@@ -44,7 +44,7 @@ SHARE = 0.005
 LONGEST_PATH = 100
 """Bytes of a socket's path: the system's own limit is 108, or 104 on macOS."""
 CHECK_EVERY = 5.0
-"""Seconds between two looks whether the socket is still there."""
+"""Seconds between two checks whether the socket file is still there."""
 
 
 def socket_path(folder: Path) -> Path:
@@ -87,7 +87,7 @@ def peer_uid(connection: socket.socket) -> int | None:
 
 
 class Client:
-    """One end of a connection: what has come of its line, and what it has not read yet."""
+    """A connected client: the part of its next line that has arrived, and the replies that it has not read yet."""
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
@@ -125,7 +125,7 @@ class Control:
             self._thread.start()
 
     def close(self) -> None:
-        """Take the socket away and leave all clients."""
+        """Remove the socket and disconnect all clients."""
         if self._ends.is_set():
             return
         self._ends.set()
@@ -267,7 +267,7 @@ class Control:
             self._disconnect(client)
 
     def _take_line(self, client: Client, line: bytes) -> None:
-        """Take one line."""
+        """Carry out one line, or reply why not."""
         known: Any = None
         try:
             values = json.loads(line)

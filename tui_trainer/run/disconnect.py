@@ -1,4 +1,4 @@
-"""Whether one may leave a run: what a hang-up and a log-out do to it, and what a kill would cost just now."""
+"""What a hang-up and a log-out do to a run, and how many steps a kill would cost just now."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ _CONFIGS = ("usr/lib/systemd", "usr/local/lib/systemd", "run/systemd", "etc/syst
 
 @dataclass(frozen=True, slots=True)
 class AfterDisconnect:
-    """What becomes of a run without its user."""
+    """What becomes of a run when its user disconnects."""
 
     hang_up: bool = True
     """It goes on when its terminal closes."""
@@ -27,7 +27,7 @@ class AfterDisconnect:
 
 
 def after_disconnect(pid: int) -> AfterDisconnect:
-    """What becomes of the process `pid`: one that somebody else's terminal controls may end with that."""
+    """What becomes of the process `pid`. One in another terminal may end when that is closed; this one goes on."""
     import psutil  # a hundredth of a second, for a screen that shows a run
 
     try:

@@ -1,4 +1,4 @@
-"""How a terminal is told to call somebody who looks elsewhere: a desktop notification, the bell."""
+"""Escape codes by which a terminal notifies its user: OSC 9 and OSC 777 for the desktop, the bell."""
 
 import os
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What a run says: frozen facts of plain values, the same in memory, in events.jsonl and on `--no-ui --json`."""
+"""The events of a run: frozen dataclasses of plain values, alike in memory, in events.jsonl and on `--no-ui --json`."""
 
 import dataclasses
 import time
@@ -134,7 +134,7 @@ class Evaluated(Event):
     wrong. Format as a percentage only on screen."""
     confusion: tuple[tuple[int, ...], ...] = ()
     """Counts, [true][predicted], C by C; empty when there are no classes. In a long run of short epochs this and the
-    other tables come with some validations only: see `told`."""
+    other tables come with some validations only: see `thinning`."""
     scores: dict[str, float] = field(default_factory=dict)
     """What else is measured, by name: f1, mae, r2."""
     labels: tuple[tuple[float, float, float, int], ...] = ()

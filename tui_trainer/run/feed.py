@@ -1,4 +1,4 @@
-"""A run iterated in a thread of its own, for a screen that must never wait for it nor be waited for."""
+"""Iterates a run in a thread of its own, so that neither the screen nor the training waits for the other."""
 
 import threading
 import time
@@ -31,7 +31,7 @@ class Feed:
         self.given = 0
         """Events taken so far."""
         self.since = time.time()
-        """When somebody began to look, Unix seconds: what happened before is history."""
+        """When this viewer began, Unix seconds; earlier events are history."""
         self.ended: RunEnded | None = None
         """The last event, once it has come."""
         self.handed_over = False
@@ -58,7 +58,7 @@ class Feed:
         return events
 
     def leave(self) -> None:
-        """Nobody looks any more: the run goes on, its events are dropped here (they are in the journal)."""
+        """Stop watching: the run goes on, its events are dropped here (they are in the journal)."""
         self.run.watched(False)
         with self._lock:
             self._wake = None

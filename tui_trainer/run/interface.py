@@ -30,7 +30,7 @@ class Run(Protocol):
 
     @property
     def after_disconnect(self) -> AfterDisconnect:
-        """What becomes of it when its user leaves."""
+        """What becomes of it when its user disconnects."""
 
     def events(self) -> Iterator[Event]:
         """What happens, until the run ends. Whoever iterates it waits with it."""
@@ -39,4 +39,4 @@ class Run(Protocol):
         """Tell the run something; its events are the answer."""
 
     def watched(self, yes: bool) -> None:
-        """Whether somebody looks, and can answer when the run asks what to do."""
+        """Whether somebody watches, and can answer when the run asks what to do."""

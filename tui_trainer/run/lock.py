@@ -29,7 +29,7 @@ class Held:
     fd: int
     """Its descriptor. A process that inherits it holds the lock too, so that a run changes hands without letting go."""
     handed_over: bool = False
-    """Another process has it now and goes on with the run."""
+    """A process that inherited the descriptor holds it from here on, and goes on with the run."""
 
 
 class Lock:
@@ -194,12 +194,12 @@ def keep_from_workers(fd: int, close: Callable[[], object] | None = None) -> Non
 
 
 def stop_keeping(fd: int) -> None:
-    """To be said before a descriptor of `keep_from_workers` is closed."""
+    """Forget a descriptor of `keep_from_workers`, before it is closed here."""
     _own.pop(fd, None)
 
 
 def _close_in_child() -> None:
-    """In a forked child."""
+    """Run in a forked child: close what belongs to the parent alone."""
     for close in _own.values():
         with contextlib.suppress(OSError):
             close()

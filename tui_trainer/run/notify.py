@@ -1,4 +1,4 @@
-"""What is worth calling somebody for, and how it is sent to an address on the web.
+"""Which events are worth a notification, and the HTTP POST that sends it.
 
 A notification never delays a training and never ends one: it is sent from a thread of its own, and when it does not
 arrive the run says so once.
@@ -18,9 +18,9 @@ from tui_trainer.text import clean, clock, number, without_secrets
 
 
 def notification_text(event: Event, state: RunState) -> str | None:
-    """What to call somebody for when `event` has happened, as `state` knows by now; None for everything else.
+    """The text of the notification for `event`; None when it is worth none. `state` is the fold up to it.
 
-    Nobody is called for what a person has just asked for: a pause, a stop, Ctrl-C, another learning rate.
+    There is none for what a person has just asked for: a pause, a stop, Ctrl-C, another learning rate.
     """
     match event:
         case RunEnded():
@@ -62,7 +62,7 @@ def _so_far(state: RunState) -> str:
 
 
 def lost_text(state: RunState) -> str:
-    """What to call somebody for when the process that trains is gone without a word."""
+    """The notification when the process that trains is gone without a `RunEnded`."""
     return f"the process that trained is gone, in epoch {state.epoch}{_so_far(state)}"
 
 

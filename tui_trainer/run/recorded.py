@@ -22,7 +22,7 @@ class RecordedRun:
 
     trains_here = False
     POLL = 0.25
-    """Seconds between two looks at a journal that may grow."""
+    """Seconds between two reads of a journal that may grow."""
     BUNCH = 2_000
     """Events given at once at most: folding them takes a hundredth of a second, in which no key is answered."""
 
@@ -77,7 +77,7 @@ class RecordedRun:
                 time.sleep(self.POLL)
 
     def _between_reads(self) -> Iterator[list[Event]]:
-        """What is done between two looks at the journal."""
+        """What is done between two reads of the journal; its events join those of the run."""
         yield from ()
 
     def so_far(self) -> list[Event]:
@@ -108,7 +108,7 @@ class AttachedRun(RecordedRun):
         self._connection: Connection | None = None
         self._watches = False
         self._refusal = ""
-        """The newest reason why nobody listens."""
+        """Why the last try to connect was refused; told once."""
         self._tried = False
         """It was tried to connect. Until then commands wait: a key may come with the first picture."""
         self._waiting: deque[Command] = deque()

@@ -1,4 +1,4 @@
-"""The places in a run that are worth a jump: which events they are, and what they say."""
+"""Bookmarks of a run: the events that a replay can jump to, and the text shown for each."""
 
 from enum import IntEnum
 
@@ -20,7 +20,7 @@ from tui_trainer.text import clean, number
 
 
 class Bookmark(IntEnum):
-    """Why a place is worth a jump; the greater says more about a run."""
+    """The kind of a bookmark. Where several fall on one column, the greatest is shown."""
 
     STARTED = 1
     EPOCH = 2
@@ -39,14 +39,14 @@ class Bookmark(IntEnum):
 
 
 class BookmarkFinder:
-    """Finds the events worth a mark, one after the other."""
+    """Decides event by event, in order, which get a bookmark."""
 
     def __init__(self) -> None:
         self._best = False
         """The best checkpoint was saved since the last report."""
 
     def kind_of(self, event: Event, state: RunState) -> Bookmark | None:
-        """The mark for an event, `state` being that after it."""
+        """The bookmark of an event, or None; `state` is the fold up to and with it."""
         match event:
             case BatchTrained():
                 self._best = False
@@ -74,7 +74,7 @@ class BookmarkFinder:
 
 
 def bookmark_text(event: Event, kind: Bookmark, state: RunState) -> str:
-    """What a mark says of a run that is in `state`, on one line."""
+    """The text of a bookmark, one line; `state` is the fold up to and with its event."""
     match event:
         case EpochEnded():
             return f"epoch {event.epoch:,} ended" + (", the best" if kind is Bookmark.BEST else "")

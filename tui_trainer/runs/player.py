@@ -1,7 +1,7 @@
-"""A recorded run that plays: a place in its journal, the state there, a speed, and marks to jump to.
+"""Plays a recorded run: a position in its journal, the state there, a speed, and bookmarks to jump to.
 
-Events stay on the disk; of each only its time and place in the file are kept (24 bytes). A seek takes up the nearest
-of some states kept along the way and folds on from there, so it costs at most a `WAYPOINTS`th of the journal.
+Events stay on the disk; of each only its times and its byte offset are kept (24 bytes). A seek copies the nearest
+earlier state of up to `WAYPOINTS` that are kept and folds on from there: it reads at most that part of the journal.
 """
 
 import copy
@@ -73,7 +73,7 @@ class Player:
         self._starts = array("q", [0])
         """Where its line begins in the file; one more for where the last one ends."""
         self._mark_ends = array("q")
-        """The position just after each marked event."""
+        """The position just after each event with a bookmark."""
         self._mark_kinds = bytearray()
         self._waypoints: list[tuple[int, RunState]] = [(0, RunState())]
 
@@ -180,7 +180,7 @@ class Player:
         return self.state
 
     def next_bookmark(self) -> bool:
-        """Go to the next mark; False when there is none."""
+        """Go to the next bookmark; False when there is none."""
         index = bisect_right(self._mark_ends, self.position)
         if index == len(self._mark_ends):
             return False
@@ -188,7 +188,7 @@ class Player:
         return True
 
     def previous_bookmark(self) -> bool:
-        """Go to the mark before; False when there is none."""
+        """Go to the bookmark before; False when there is none."""
         index = bisect_left(self._mark_ends, self.position)
         if index == 0:
             return False
@@ -231,12 +231,12 @@ class Player:
     # --- marks ---
 
     def bookmarks_between(self, start: float, end: float) -> bytes:
-        """The kinds of the marks from a moment up to another, which is not part of it."""
+        """The kinds of the bookmarks from a moment up to another, which is not part of it."""
         first, beyond = (self._marks_before(moment) for moment in (start, end))
         return bytes(self._mark_kinds[first:beyond])
 
     def last_bookmark(self, start: float, end: float) -> float | None:
-        """The moment of the last mark from a moment up to another, which is not part of it."""
+        """The moment of the last bookmark from a moment up to another, which is not part of it."""
         first, beyond = self._marks_before(start), self._marks_before(end)
         return self._times[self._mark_ends[beyond - 1] - 1] if beyond > first else None
 
@@ -245,7 +245,7 @@ class Player:
 
     @property
     def bookmark_text(self) -> str:
-        """What the newest mark that was passed is about."""
+        """The text of the newest bookmark that was passed."""
         index = bisect_right(self._mark_ends, self.position) - 1
         if index < 0:
             return ""

@@ -1,4 +1,4 @@
-"""The process that looks at data or model for a screen: started, listened to, asked for more, ended."""
+"""The preview process that loads data or model for a screen: started, read from, asked for pages of images, ended."""
 
 import json
 import os
@@ -22,7 +22,7 @@ RUBBISH = 20
 
 
 class PreviewProcess:
-    """A process in a session of its own that looks at what the settings name. It ends with this process at the latest.
+    """A process in a session of its own that previews what the settings name. It ends with this process at the latest.
 
     `answers` starts it and belongs to one thread; `ask` and `end` may be called by any.
     """
