@@ -29,7 +29,7 @@ from textual.pilot import Pilot
 from figures import Figure
 from tui_trainer.cli.local_run import local_run
 from tui_trainer.run.commands import Command
-from tui_trainer.run.disconnect import Stay
+from tui_trainer.run.disconnect import AfterDisconnect
 from tui_trainer.run.events import (
     BatchTrained,
     CheckpointSaved,
@@ -40,13 +40,13 @@ from tui_trainer.run.events import (
     RunEnded,
     RunStarted,
     Warned,
-    rounded,
 )
+from tui_trainer.run.events_json import rounded
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.journal import Journal
 from tui_trainer.run.recorded import RecordedRun
 from tui_trainer.run.state import RunState
-from tui_trainer.run.thinning import MOST, SHORT, report_interval, told
+from tui_trainer.run.thinning import MOST, SHORT, report_interval, thinned
 from tui_trainer.settings.schema import Settings
 from tui_trainer.settings.sources import resolve
 from tui_trainer.ui.app import TrainerApp
@@ -150,7 +150,7 @@ class Silent:
     """A run that says nothing: the benchmark folds the events itself."""
 
     trains_here = False
-    stay = Stay()
+    after_disconnect = AfterDisconnect()
     read_only = True
     folder = None
 
@@ -263,7 +263,7 @@ def day(epoch_seconds: float, longest: float) -> Iterator[Event]:
 def as_told(events: Iterator[Event]) -> Iterator[Event]:
     """The events as `LocalRun` gives them to the journal."""
     state = RunState()
-    for event in told(events, state):
+    for event in thinned(events, state):
         state.apply(event)
         yield rounded(event)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tui_trainer.run import journal
 from tui_trainer.run.commands import Command, Inbox, Stop
-from tui_trainer.run.disconnect import Stay
+from tui_trainer.run.disconnect import AfterDisconnect
 from tui_trainer.run.events import (
     BatchTrained,
     EpochEnded,
@@ -120,7 +120,7 @@ def asking(why: str, text: str) -> list[Event]:
 class ReplayedRun:
     """Gives out recorded events at once, then waits as a live run would; keeps the commands it is sent."""
 
-    stay = Stay()
+    after_disconnect = AfterDisconnect()
     read_only = False
 
     def __init__(self, recorded: list[Event]) -> None:

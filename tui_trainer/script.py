@@ -1,13 +1,13 @@
 """The same run from a Python script, with the model and data that it has made: `from tui_trainer import train`."""
 
 import contextlib
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tui_trainer.cli.local_run import local_run
+from tui_trainer.cli.screens import has_terminal, need_terminal
 from tui_trainer.errors import UsageError
 from tui_trainer.own import admitted
 from tui_trainer.run import folder
@@ -125,15 +125,7 @@ def _carried(name: str, settings: Settings) -> Carried:
 
 def _watch(run: LocalRun, ui: bool | None) -> int:
     """Run to the end with a face; the exit code."""
-    from tui_trainer.cli.main import need_terminal
-
-    if ui is None:
-        try:
-            need_terminal()
-            ui = bool(sys.stdout and sys.stdout.isatty())
-        except UsageError:
-            ui = False
-    if not ui:
+    if not (has_terminal() if ui is None else ui):
         from tui_trainer.cli import headless
 
         return headless.watch(run)

@@ -12,7 +12,7 @@ from tui_trainer.catalog import DATASETS, MODELS
 from tui_trainer.cli import main
 from tui_trainer.outlook import data
 from tui_trainer.outlook.data import describe
-from tui_trainer.outlook.run import look
+from tui_trainer.outlook.run import describe_run
 from tui_trainer.settings.schema import Settings
 
 
@@ -92,7 +92,7 @@ ODD = (
 def test_whatever_data_set_is_named_the_form_says_what_is_known(name: str, model: str) -> None:
     settings = Settings().model_copy(update={"dataset": name, "model": model})
     for some in ({}, {"overfit_batches": 2}, {"valid_fraction": 0.0}, {"pad": 2, "image_size": 8}, {"dry_run": True}):
-        seen = look(settings.model_copy(update=some))
+        seen = describe_run(settings.model_copy(update=some))
         said = [*seen.lines(), *seen.short()]
         assert len(said) == 8 and all(line and line.isprintable() for line in said)
         assert (seen.train_examples is None) == (seen.steps_per_epoch == 0)
@@ -109,10 +109,10 @@ def test_a_folder_is_counted_and_not_for_ever(tmp_path: Path, monkeypatch: pytes
             (tmp_path / "p" / name / f"{n}.png").touch()
     settings = Settings(dataset=f"folder:{tmp_path / 'p'}")
     assert describe(settings).text.endswith("/p: 15 images of 2 classes, size known when read")
-    seen = look(settings)
+    seen = describe_run(settings)
     assert (seen.train_examples, seen.valid_examples, seen.test_examples, seen.steps_per_epoch) == (10, 5, 0, 1)
     assert "made 64 x 64" in describe(settings.model_copy(update={"image_size": 64})).text
-    monkeypatch.setattr(data, "LONGEST_LOOK", -1.0)
+    monkeypatch.setattr(data, "LONGEST_COUNT", -1.0)
     data._count.cache_clear()
     assert "more than 0 images of 2 classes" in describe(settings).text
-    assert look(settings).train_examples is None
+    assert describe_run(settings).train_examples is None

@@ -20,7 +20,7 @@ print(json.dumps({"torch": "2.15.0", "threads": 2, "built": "", "devices": DEVIC
 
 
 def said(settings: Settings | None = None) -> dict[str, doctor.Finding]:
-    return {finding.name: finding for finding in doctor.look(settings or Settings())}
+    return {finding.name: finding for finding in doctor.examine(settings or Settings())}
 
 
 def test_this_machine_can_train(capsys: pytest.CaptureFixture[str]) -> None:
@@ -36,7 +36,7 @@ def test_this_machine_can_train(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_same_for_scripts(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_LOOK", FINE.replace("DEVICES", '["cuda:0 H200", "cuda:1 \\x1b[2J"]'))
+    monkeypatch.setattr(doctor, "_PROBE", FINE.replace("DEVICES", '["cuda:0 H200", "cuda:1 \\x1b[2J"]'))
     code, out, _ = program(capsys, "doctor", "--json")
     found = json.loads(out)
     assert code == 0 and not hidden(out)
@@ -63,7 +63,7 @@ def test_the_same_for_scripts(capsys: pytest.CaptureFixture[str], monkeypatch: p
 def test_what_is_broken_is_named_with_what_mends_it(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, look: str, name: str, text: str
 ) -> None:
-    monkeypatch.setattr(doctor, "_LOOK", look)
+    monkeypatch.setattr(doctor, "_PROBE", look)
     code, out, err = program(capsys, "doctor")
     (line,) = (line for line in out.splitlines() if line.startswith("✖"))
     assert (code, err) == (1, "") and line.split()[1] == name and text in line and not hidden(out)
@@ -71,18 +71,18 @@ def test_what_is_broken_is_named_with_what_mends_it(
 
 
 def test_a_torch_that_hangs_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_LOOK", "import time; time.sleep(600)")
+    monkeypatch.setattr(doctor, "_PROBE", "import time; time.sleep(600)")
     monkeypatch.setattr(doctor, "PATIENCE", 0.5)
     began = time.monotonic()
     assert said()["torch"].stops and time.monotonic() - began < 60
 
 
 def test_data_and_folders_that_are_not_there_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(doctor, "_LOOK", FINE.replace("DEVICES", "[]"))
+    monkeypatch.setattr(doctor, "_PROBE", FINE.replace("DEVICES", "[]"))
     (tmp_path / "file").write_text("")
     found = said(Settings(output_dir=str(tmp_path / "file" / "runs")))
     assert found["runs"].stops and "cannot be written to" in found["runs"].advice
     assert not said(Settings(output_dir=str(tmp_path / "new" / "runs")))["runs"].stops
     told = DataOutlook("fashion-mnist will be downloaded (30.9 MB) to data")
-    monkeypatch.setattr(doctor, "describe", lambda _: told)
+    monkeypatch.setattr("tui_trainer.outlook.data.describe", lambda _: told)
     assert "--dataset fashion-mnist-mini" in said()["data"].advice

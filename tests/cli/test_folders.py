@@ -25,7 +25,7 @@ KINDS = ("live", "finished", "crashed", "foreign")
 @pytest.fixture(autouse=True)
 def runs() -> Iterator[Inbox]:
     """A run of each kind, and what the live one is told."""
-    listing._known.clear()
+    listing._cache.clear()
     inbox = Inbox()
     make("finished", "finished")
     make("crashed", "finished", share=0.5)

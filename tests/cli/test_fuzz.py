@@ -14,7 +14,7 @@ from pydantic import BeforeValidator
 
 from tests.cli.program import hidden
 from tests.faults.scale import many
-from tui_trainer.cli import headless, main
+from tui_trainer.cli import headless, main, screens
 from tui_trainer.errors import SettingsError, UsageError
 from tui_trainer.settings.schema import FIELDS, Settings, as_text, flag, to_toml
 from tui_trainer.settings.sources import check, preset, read_toml, resolve
@@ -74,7 +74,7 @@ def harmless(monkeypatch: pytest.MonkeyPatch) -> None:
         raise UsageError("there is nothing to see here")
 
     monkeypatch.setattr(headless, "watch", refuse)
-    monkeypatch.setattr(main, "need_terminal", refuse)
+    monkeypatch.setattr(screens, "need_terminal", refuse)
 
 
 @pytest.mark.usefixtures("harmless")

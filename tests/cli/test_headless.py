@@ -14,9 +14,10 @@ import pyte
 import pytest
 
 from tests.cli.program import MINI, SHORT, Cases, Ended, Started, finish, hidden, in_terminal, run, started
-from tui_trainer.cli.headless import LinePrinter
+from tui_trainer.cli.lines import LinePrinter
 from tui_trainer.run import events
-from tui_trainer.run.events import Event, from_json
+from tui_trainer.run.events import Event
+from tui_trainer.run.events_json import from_json
 from tui_trainer.run.folder import find
 from tui_trainer.run.recorded import RecordedRun
 from tui_trainer.run.state import RunState

@@ -16,9 +16,9 @@ from rich.console import Console
 
 from tests.cli.program import hidden
 from tests.faults.scale import many
-from tui_trainer.cli import headless
+from tui_trainer.cli import headless, lines
 from tui_trainer.run.commands import Command
-from tui_trainer.run.disconnect import Stay
+from tui_trainer.run.disconnect import AfterDisconnect
 from tui_trainer.run.events import (
     BatchTrained,
     CheckpointSaved,
@@ -32,8 +32,8 @@ from tui_trainer.run.events import (
     RunResumed,
     RunStarted,
     Warned,
-    from_json,
 )
+from tui_trainer.run.events_json import from_json
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.state import RunState
 from tui_trainer.settings.schema import Settings
@@ -71,7 +71,7 @@ class Story:
     """A run that tells what it is given to tell."""
 
     trains_here = False
-    stay = Stay()
+    after_disconnect = AfterDisconnect()
     read_only = True
 
     def __init__(self, events: list[Event], folder: str = "runs/it") -> None:
@@ -239,7 +239,7 @@ def test_a_pipe_is_told_where_the_run_is_after_some_quiet(
     start = told_by("x")[1]
     reports: list[Event] = [batch(1), batch(2), batch(3)]
     assert "batch 1/9" not in shown(Story([start, *reports]), capsys)[0]
-    monkeypatch.setattr(headless, "QUIET", 0.0)
+    monkeypatch.setattr(lines, "QUIET", 0.0)
     out, _ = shown(Story([start, *reports]), capsys)
     assert [line.split("  ")[1] for line in out.splitlines() if line.startswith("epoch 1/5")] == [
         "batch 1/9",

@@ -8,8 +8,8 @@ import pytest
 from tests import replay
 from tests.cli.test_runs import program
 from tests.replay import JOURNALS
-from tui_trainer.cli.headless import JsonPrinter, LinePrinter
-from tui_trainer.run.events import from_json
+from tui_trainer.cli.lines import JsonPrinter, LinePrinter
+from tui_trainer.run.events_json import from_json
 from tui_trainer.runs import listing
 
 TASKS = ("binary", "multilabel", "regression", "distribution")
@@ -49,7 +49,7 @@ def test_runs_of_all_tasks_are_in_one_list(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    listing._known.clear()
+    listing._cache.clear()
     for task in TASKS:
         (Path("runs") / task).mkdir(parents=True)
         shutil.copy(JOURNALS / f"{task}.jsonl", Path("runs") / task / "events.jsonl")

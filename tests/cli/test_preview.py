@@ -1,13 +1,13 @@
 """The process that looks, as the screens start it."""
 
 from tui_trainer.outlook.preview.facts import Order
-from tui_trainer.outlook.preview.process import Looking
+from tui_trainer.outlook.preview.process import PreviewProcess
 from tui_trainer.settings.schema import Settings
 
 
 def test_a_look_at_the_data_from_end_to_end() -> None:
     """Asked for images, it gives them; and when whoever asked is gone, the end of its input ends it."""
-    looking = Looking("data", Settings(dataset="fashion-mnist-mini", augment="crop"))
+    looking = PreviewProcess("data", Settings(dataset="fashion-mnist-mini", augment="crop"))
     answers = looking.answers()
     facts = next(answer.data for answer in answers if answer.data is not None)
     assert [split.examples for split in facts.splits] == [4500, 500, 1000]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.cli.program import in_terminal, run
-from tui_trainer.cli import main
+from tui_trainer.cli import main, screens
 
 JOURNALS = Path(__file__).parents[1] / "journals"
 
@@ -80,7 +80,7 @@ def test_6_a_journal_that_may_not_be_read_is_a_sentence(
             raise PermissionError(13, "Permission denied")
         return opened(path, *words, **named)
 
-    monkeypatch.setattr(main, "need_terminal", lambda *_: None)
+    monkeypatch.setattr(screens, "need_terminal", lambda *_: None)
     monkeypatch.setattr(Path, "open", refused)
     with pytest.raises(SystemExit) as end:
         main.main(["replay", "finished"])

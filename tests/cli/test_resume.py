@@ -10,7 +10,8 @@ import pytest
 from tui_trainer.cli import main
 from tui_trainer.cli.local_run import local_run
 from tui_trainer.run.commands import Pause, Stop
-from tui_trainer.run.events import BatchTrained, Event, RunEnded, RunStarted, Warned, from_json
+from tui_trainer.run.events import BatchTrained, Event, RunEnded, RunStarted, Warned
+from tui_trainer.run.events_json import from_json
 from tui_trainer.run.folder import RunFolder, find
 from tui_trainer.run.journal import read
 from tui_trainer.run.resume import Resume, carry

@@ -13,7 +13,8 @@ from tests.cli.program import hidden
 from tests.run.examples import ended, started, trained
 from tests.ui.folders import LONG, make, make_all
 from tui_trainer.cli import main
-from tui_trainer.run.events import RunEnded, to_json
+from tui_trainer.run.events import RunEnded
+from tui_trainer.run.events_json import to_json
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.runs import listing
 from tui_trainer.ui.app import TrainerApp
@@ -21,7 +22,7 @@ from tui_trainer.ui.app import TrainerApp
 
 @pytest.fixture(autouse=True)
 def forgetful() -> Iterator[None]:
-    listing._known.clear()
+    listing._cache.clear()
     yield
 
 
@@ -181,8 +182,8 @@ def screens(monkeypatch: pytest.MonkeyPatch) -> list[TrainerApp]:
         shown.append(app)
         return 0
 
-    monkeypatch.setattr(main, "need_terminal", lambda: None)
-    monkeypatch.setattr(main, "_has_terminal", lambda: True)
+    monkeypatch.setattr("tui_trainer.cli.screens.need_terminal", lambda: None)
+    monkeypatch.setattr("tui_trainer.cli.screens.has_terminal", lambda: True)
     monkeypatch.setattr("tui_trainer.ui.app.show", show)
     return shown
 

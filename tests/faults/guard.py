@@ -67,10 +67,13 @@ PROTECTIONS = {
         "tests/run/test_folder.py -k lock",
     ),
     "lock is not for workers": Protection(
-        LOCK, "os.register_at_fork(after_in_child=_let_go)", "", "tests/run/test_folder.py -k worker"
+        LOCK, "os.register_at_fork(after_in_child=_close_in_child)", "", "tests/run/test_folder.py -k worker"
     ),
     "lock is handed over": Protection(
-        LOCK, "                if not held.given:\n", "                if True:\n", "tests/run/test_folder.py -k handed"
+        LOCK,
+        "                if not held.handed_over:\n",
+        "                if True:\n",
+        "tests/run/test_folder.py -k handed",
     ),
     "socket for its owner": Protection(
         CONTROL, "os.chmod(new, 0o600)", "os.chmod(new, 0o666)", "tests/run/test_control.py -k owner"

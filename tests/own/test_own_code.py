@@ -21,7 +21,7 @@ from tui_trainer.run.events import BatchTrained, Evaluated, RunEnded, RunStarted
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.local import LocalRun
 from tui_trainer.run.resume import Resume
-from tui_trainer.settings.schema import Settings
+from tui_trainer.settings.schema import CONFIG_NAME, Settings
 from tui_trainer.training.loop import fit
 from tui_trainer.training.saving.safe_load import load
 
@@ -178,7 +178,7 @@ def test_what_a_settings_file_names_does_not_run_before_the_user_has_agreed(
 ) -> None:
     ran = code.with_name("ran")
     code.write_text(CODE + f"\nopen({str(ran)!r}, 'w').close()\n")
-    Path(main.CONFIG_NAME).write_text('model = "mine.py:Net"\ndataset = "mine.py:points"\n')
+    Path(CONFIG_NAME).write_text('model = "mine.py:Net"\ndataset = "mine.py:points"\n')
     rc, _, err = run_of(["--no-ui", *QUICK], capsys)
     digits = Admitted.find(Settings(model="mine.py:Net")).code["model"].sha256[:12]
     assert rc == 4 and f"--trust-plugin {digits}" in err and not ran.exists() and not Path("runs").exists()

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from tests.cli.program import hidden
 from tests.cli.test_hostile_text import HOSTILE
-from tui_trainer.cli.starter import FILES
+from tui_trainer.cli.new_project import FILES
 from tui_trainer.errors import ModelError
 from tui_trainer.own import loading
 from tui_trainer.own.loading import Kind, Plugin, load

@@ -9,7 +9,7 @@ import pytest
 
 from tests.cli.program import hidden
 from tests.cli.test_hostile_text import HOSTILE
-from tui_trainer.cli import main, starter
+from tui_trainer.cli import main, new_project
 from tui_trainer.errors import FolderError, ModelError, UsageError
 from tui_trainer.own import location, trust
 from tui_trainer.own.location import find
@@ -198,9 +198,9 @@ def test_new_writes_a_project_whose_code_is_known(own_folder: Path, capsys: pyte
         main.main(["new", "deep/my project"])
     assert ended.value.code == 0
     folder = own_folder / "deep" / "my project"
-    assert sorted(os.listdir(folder)) == sorted(starter.FILES)
+    assert sorted(os.listdir(folder)) == sorted(new_project.FILES)
     out, err = capsys.readouterr()
-    assert out.splitlines() == [f"wrote deep/my project/{name}" for name in starter.FILES]
+    assert out.splitlines() == [f"wrote deep/my project/{name}" for name in new_project.FILES]
     assert err == "Train it with: cd 'deep/my project' && tui-trainer\n"
     named = read_toml(folder / "tui-trainer.toml").values
     os.chdir(folder)
@@ -214,4 +214,4 @@ def test_new_overwrites_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert ended.value.code == 2 and os.listdir() == ["model.py"]
     assert ". holds model.py already. Nothing was written." in capsys.readouterr().err
     with pytest.raises(FolderError, match=r"model.py/x cannot be written: Not a directory."):
-        starter.write(Path("model.py/x"))
+        new_project.write(Path("model.py/x"))

@@ -253,7 +253,7 @@ def test_a_socket_that_a_killed_run_has_left_is_replaced(folder: Path, inbox: In
 def test_a_socket_that_somebody_has_deleted_is_made_again(
     folder: Path, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(control, "LOOK", 0.0)
+    monkeypatch.setattr(control, "CHECK_EVERY", 0.0)
     served = Control(folder, inbox)
     served.path.unlink()
     wait_until(served.path.exists)
@@ -458,7 +458,7 @@ def test_one_client_too_many_is_told(served: Control, folder: Path) -> None:
 
 def test_another_version_is_refused_by_its_name(served: Control, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "PROTOCOL", 2)
-    served._say = lambda client, values: Control._say(served, client, values | {"protocol": 1})  # type: ignore[method-assign]
+    served._reply = lambda client, values: Control._reply(served, client, values | {"protocol": 1})  # type: ignore[method-assign]
     with pytest.raises(Refused, match=r"trains with tui-trainer 0\.1\.0, which 0\.1\.0 cannot steer"):
         Connection(folder, "viewer", watches=False)
 

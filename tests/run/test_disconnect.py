@@ -9,7 +9,14 @@ import pytest
 
 from tests.run.examples import ended, folded, saved, started, trained
 from tui_trainer.run import disconnect
-from tui_trainer.run.disconnect import Stay, in_sentences, lamp, login_settings, stay_of, why_it_ends_at_log_out
+from tui_trainer.run.disconnect import (
+    AfterDisconnect,
+    after_disconnect,
+    explanation,
+    login_settings,
+    status_line,
+    why_it_ends_at_log_out,
+)
 from tui_trainer.run.events import Event
 
 SESSION = "0::/user.slice/user-1000.slice/session-3.scope\n"
@@ -88,7 +95,7 @@ def test_where_no_login_manager_runs_nothing_is_ended(system: Path) -> None:
 
 
 def test_a_process_that_is_gone_or_hidden_is_not_said_to_end() -> None:
-    assert why_it_ends_at_log_out(8) == "" and stay_of(2**22 + 1) == Stay()
+    assert why_it_ends_at_log_out(8) == "" and after_disconnect(2**22 + 1) == AfterDisconnect()
 
 
 def test_settings_that_cannot_be_read_are_none(system: Path) -> None:
@@ -100,35 +107,39 @@ def test_settings_that_cannot_be_read_are_none(system: Path) -> None:
 @pytest.mark.parametrize(
     ("events", "stay", "said"),
     [
-        ([], Stay(), ""),
-        ([started()], Stay(), ""),
-        ([started(), trained(7)], Stay(), "○ nothing saved yet · 7 steps unsaved"),
+        ([], AfterDisconnect(), ""),
+        ([started()], AfterDisconnect(), ""),
+        ([started(), trained(7)], AfterDisconnect(), "○ nothing saved yet · 7 steps unsaved"),
         (
             [started(), trained(7), at(92.0, saved(7))],
-            Stay(),
+            AfterDisconnect(),
             "● safe to leave · saved 8 s ago · 0 steps unsaved",
         ),
         (
             [started(), at(80.0, saved(3)), trained(9)],
-            Stay(),
+            AfterDisconnect(),
             "● safe to leave · saved 20 s ago · 6 steps unsaved",
         ),
-        ([started(), at(80.0, saved(3)), trained(9)], Stay(log_out="x"), "○ ends at log-out · 6 steps unsaved"),
         (
             [started(), at(80.0, saved(3)), trained(9)],
-            Stay(hang_up=False),
+            AfterDisconnect(log_out="x"),
+            "○ ends at log-out · 6 steps unsaved",
+        ),
+        (
+            [started(), at(80.0, saved(3)), trained(9)],
+            AfterDisconnect(hang_up=False),
             "○ in another terminal · 6 steps unsaved",
         ),
-        ([started(), at(80.0, saved(3)), trained(9), ended()], Stay(), ""),
+        ([started(), at(80.0, saved(3)), trained(9), ended()], AfterDisconnect(), ""),
     ],
 )
-def test_the_lamp_says_whether_one_may_leave(events: list, stay: Stay, said: str) -> None:
-    style, words = lamp(folded(*events), stay, 100.0)
+def test_the_lamp_says_whether_one_may_leave(events: list, stay: AfterDisconnect, said: str) -> None:
+    style, words = status_line(folded(*events), stay, 100.0)
     assert words == said and style == {"": "", "●": "good", "○": "warning"}[said[:1]]
 
 
 def test_the_question_says_what_is_kept_and_what_would_end_it() -> None:
-    assert in_sentences(folded(started(), trained(7)), Stay(), 100.0) == "Nothing is saved yet."
+    assert explanation(folded(started(), trained(7)), AfterDisconnect(), 100.0) == "Nothing is saved yet."
     run = folded(started(), at(80.0, saved(3)), trained(9))
-    assert in_sentences(run, Stay(), 100.0) == "Saved 20 s ago, 6 steps since then."
-    assert "would not outlive your log-out: because" in in_sentences(run, Stay(log_out="because"), 100.0)
+    assert explanation(run, AfterDisconnect(), 100.0) == "Saved 20 s ago, 6 steps since then."
+    assert "would not outlive your log-out: because" in explanation(run, AfterDisconnect(log_out="because"), 100.0)

@@ -7,7 +7,8 @@ import math
 import pytest
 
 from tests.run.examples import EVERY_KIND, ended, epoch_ended, evaluated, started, trained
-from tui_trainer.run.events import KINDS, Event, RunPaused, from_json, to_json
+from tui_trainer.run.events import Event, RunPaused
+from tui_trainer.run.events_json import KINDS, from_json, to_json
 
 
 def test_there_is_an_example_of_every_kind() -> None:

@@ -383,7 +383,7 @@ def test_a_lock_that_is_handed_over_is_held_all_the_time_and_names_its_holder() 
     with folder.lock.hold() as held:
         words = [sys.executable, "-c", code, str(folder.path), str(held.fd)]
         other = subprocess.Popen(words, pass_fds=[held.fd], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        held.given = True
+        held.handed_over = True
         assert other.stdout is not None and other.stdout.readline() == b"mine\n"
     with other:
         assert folder.is_held() and folder.lock.pid() == other.pid

@@ -11,12 +11,14 @@ from collections.abc import Iterator
 import pytest
 
 from tests.run.examples import ended, epoch_ended, evaluated, folded, saved, started, trained
-from tui_trainer.run.events import BatchTrained, EpochEnded, Evaluated, Event, Warned, from_json, rounded, to_json
+from tui_trainer.run.events import BatchTrained, EpochEnded, Evaluated, Event, Warned
+from tui_trainer.run.events_json import from_json, rounded, to_json
 from tui_trainer.run.feed import Feed
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.journal import Journal
 from tui_trainer.run.recorded import RecordedRun
-from tui_trainer.run.state import MOST_CHECKPOINTS, MOST_EPOCHS, MOST_NOTES, NEWEST_EPOCHS, RunState, Series
+from tui_trainer.run.series import Series
+from tui_trainer.run.state import MOST_CHECKPOINTS, MOST_EPOCHS, MOST_NOTES, NEWEST_EPOCHS, RunState
 from tui_trainer.settings.schema import Settings
 
 EPOCHS = 30_000

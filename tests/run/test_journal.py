@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.run.examples import EVERY_KIND, epoch_ended, trained
-from tui_trainer.run.events import BatchTrained, Event, Warned, to_json
+from tui_trainer.run.events import BatchTrained, Event, Warned
+from tui_trainer.run.events_json import to_json
 from tui_trainer.run.journal import Journal, follow, read
 
 

@@ -31,7 +31,7 @@ from tui_trainer.run.events import (
     Warned,
 )
 from tui_trainer.run.folder import RunFolder
-from tui_trainer.run.heartbeat import Pulse
+from tui_trainer.run.heartbeat import Heartbeat
 from tui_trainer.run.journal import Journal, read
 from tui_trainer.run.recorded import AttachedRun, RecordedRun
 from tui_trainer.run.resume import own_settings
@@ -187,7 +187,7 @@ def test_a_run_in_which_nothing_happens_notes_where_it_stands_and_goes_on(
         yield ended()
 
     monkeypatch.setattr(loop, "fit", fit)
-    monkeypatch.setattr(Pulse, "SILENCE", 0.1)
+    monkeypatch.setattr(Heartbeat, "SILENCE", 0.1)
     run = local_run(tiny)
     assert list(run.events())[-1].reason == "finished", "it is told of, and never ended"
     assert run.folder is not None and run.folder.log.read_text().startswith("Timeout (0:00:00.1")

@@ -11,11 +11,11 @@ import pytest
 
 from tests.run.examples import ended, epoch_ended, evaluated, folded, saved, started, trained
 from tui_trainer.cli.local_run import local_run
+from tui_trainer.run.escape_codes import escape_sequence
 from tui_trainer.run.events import Event, LearningRateChanged, RunEnded, RunPaused, RunResumed, Warned
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.local import LocalRun
-from tui_trainer.run.notices import sequence
-from tui_trainer.run.notify import Post, lost, sentence
+from tui_trainer.run.notify import Notifier, lost_text, notification_text
 from tui_trainer.run.resume import Resume, carry
 from tui_trainer.run.state import RunState
 from tui_trainer.settings.schema import Settings
@@ -28,7 +28,7 @@ def said(*events: Event) -> list[str]:
     state, texts = RunState(), []
     for event in events:
         state.apply(event)
-        texts.append(sentence(event, state))
+        texts.append(notification_text(event, state))
     return [text for text in texts if text is not None]
 
 
@@ -95,7 +95,7 @@ def test_a_validation_loss_that_stays_not_finite_is_said_once() -> None:
 
 
 def test_a_process_that_is_gone_is_said_with_its_place() -> None:
-    assert lost(folded(*BEST)) == "the process that trained is gone, in epoch 1, best 75.0 % in epoch 1"
+    assert lost_text(folded(*BEST)) == "the process that trained is gone, in epoch 1, best 75.0 % in epoch 1"
 
 
 # --- what a terminal is sent ---
@@ -118,20 +118,20 @@ TMUX = {"TMUX": "/tmp/tmux-1000/default,1,0", "TERM": "tmux-256color"}
     ],
 )
 def test_each_way_of_calling_is_its_escape_code(how: str, environ: dict[str, str], code: str) -> None:
-    assert sequence(how, "it", "finished", environ) == code
+    assert escape_sequence(how, "it", "finished", environ) == code
 
 
 @pytest.mark.parametrize("how", ["osc9", "osc777"])
 @pytest.mark.parametrize("environ", [{}, TMUX])
 def test_no_text_can_leave_its_escape_code(how: str, environ: dict[str, str]) -> None:
-    tame, hostile = sequence(how, "x", "y", environ), sequence(how, HOSTILE, HOSTILE, environ)
+    tame, hostile = escape_sequence(how, "x", "y", environ), escape_sequence(how, HOSTILE, HOSTILE, environ)
     for control in ("\x1b", "\a", "\x9c", "\r", "\n", "\u202e"):
         assert hostile.count(control) == tame.count(control)
     assert hostile.count(";") == tame.count(";")
 
 
 def test_a_name_that_is_a_number_is_no_command_to_a_terminal() -> None:
-    assert sequence("osc9", "4;1;50", "x", {}) == "\x1b]9;4,1,50: x\a"  # 9;4;1;50 would draw a progress bar
+    assert escape_sequence("osc9", "4;1;50", "x", {}) == "\x1b]9;4,1,50: x\a"  # 9;4;1;50 would draw a progress bar
 
 
 # --- what a server is sent ---
@@ -189,7 +189,7 @@ def serving(status: int = 200, *, opened: bool = True) -> Iterator[Server]:
 
 def test_a_sentence_is_posted_as_plain_text_with_the_runs_name_as_title() -> None:
     with serving() as server:
-        post = Post(f"http://{server.address}/topic?x=1#part", "it")
+        post = Notifier(f"http://{server.address}/topic?x=1#part", "it")
         post.send("finished, best 75.0 % · ✔")
         assert post.close() == ""
         ((path, headers, body),) = server.got
@@ -200,7 +200,7 @@ def test_a_sentence_is_posted_as_plain_text_with_the_runs_name_as_title() -> Non
 
 def test_name_and_password_of_an_address_are_basic_authentication() -> None:
     with serving() as server:
-        post = Post(f"http://me:p%40ss@{server.address}", "it")
+        post = Notifier(f"http://me:p%40ss@{server.address}", "it")
         post.send("x")
         assert post.close() == ""
         ((path, headers, _),) = server.got
@@ -210,7 +210,7 @@ def test_name_and_password_of_an_address_are_basic_authentication() -> None:
 @pytest.mark.parametrize("name", [HOSTILE, "näme ✔", "x" * 500])
 def test_no_name_can_add_a_header_or_break_one(name: str) -> None:
     with serving() as server:
-        post = Post(f"http://{server.address}/", name)
+        post = Notifier(f"http://{server.address}/", name)
         post.send(HOSTILE)
         assert post.close() == ""
         ((_, headers, body),) = server.got
@@ -231,7 +231,7 @@ def test_no_name_can_add_a_header_or_break_one(name: str) -> None:
 )
 def test_an_answer_that_is_no_success_is_said_once_without_the_secrets_of_the_address(status: int, why: str) -> None:
     with serving(status) as server:
-        post = Post(f"http://me:secret@{server.address}/secret?secret", "it")
+        post = Notifier(f"http://me:secret@{server.address}/secret?secret", "it")
         post.send("one")
         post.send("two")
         assert post.close() == f"a notification did not reach http://{server.address}/…: {why}"
@@ -240,9 +240,9 @@ def test_an_answer_that_is_no_success_is_said_once_without_the_secrets_of_the_ad
 
 
 def test_what_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Post, "TIMEOUT", 0.2)
+    monkeypatch.setattr(Notifier, "TIMEOUT", 0.2)
     with serving(opened=False) as server:
-        post = Post(f"http://{server.address}/", "it")
+        post = Notifier(f"http://{server.address}/", "it")
         for number in range(100):
             post.send(f"{number}")
         assert post.close() in ("", f"a notification did not reach http://{server.address}/…: no answer")
@@ -276,7 +276,7 @@ def test_a_run_posts_what_happens(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_server_that_hangs_delays_no_event(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Post, "TIMEOUT", 5.0)
+    monkeypatch.setattr(Notifier, "TIMEOUT", 5.0)
     with serving(opened=False) as server:
         run = run_of([*BEST, *([PLATEAU] * 50), ended()], monkeypatch, f"http://{server.address}/t")
         events = run.events()
@@ -294,14 +294,14 @@ def test_a_server_that_is_not_there_is_one_warning_and_its_password_is_nowhere_o
     taken.bind(("127.0.0.1", 0))
     address = f"127.0.0.1:{taken.getsockname()[1]}"
     failed = threading.Event()
-    fail = Post._fail
+    fail = Notifier._fail
 
-    def fail_and_tell(post: Post, why: str) -> None:
+    def fail_and_tell(post: Notifier, why: str) -> None:
         fail(post, why)
         if address in post._url:  # and not one that an earlier test has left waiting
             failed.set()
 
-    monkeypatch.setattr(Post, "_fail", fail_and_tell)
+    monkeypatch.setattr(Notifier, "_fail", fail_and_tell)
     monkeypatch.setattr("sys.argv", ["tui-trainer", "--notify-url", f"http://me:secret@{address}/t?secret=1"])
     run = run_of([*BEST, PLATEAU, trained(11), PLATEAU, trained(12), ended()], monkeypatch, "http://x")
     run.settings = run.settings.model_copy(update={"notify_url": f"http://me:secret@{address}/t?secret=1"})

@@ -16,11 +16,11 @@ from tui_trainer.errors import UsageError
 from tui_trainer.run import scores
 from tui_trainer.run.events import ACCURACY, Evaluated, LearningRateChanged, RunEnded, RunStarted, Score
 from tui_trainer.run.folder import RunFolder
-from tui_trainer.run.notify import sentence
-from tui_trainer.run.resume import told
+from tui_trainer.run.notify import notification_text
+from tui_trainer.run.resume import summary_lines
 from tui_trainer.run.state import RunState
 from tui_trainer.runs import listing
-from tui_trainer.runs.bookmarks import Mark, words_of
+from tui_trainer.runs.bookmarks import Bookmark, bookmark_text
 from tui_trainer.runs.comparison import Curves, figures
 from tui_trainer.runs.listing import Summary, list_runs, summarise
 from tui_trainer.runs.player import Player
@@ -34,7 +34,7 @@ MAE, F1 = Score("mae", "lower", ""), Score("f1")
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Summary]]:
     """A run of each task, by name."""
     monkeypatch.chdir(tmp_path)
-    listing._known.clear()
+    listing._cache.clear()
     for name in TASKS:
         folder = Path("runs") / name
         folder.mkdir(parents=True)
@@ -102,7 +102,7 @@ def test_what_is_not_finite_is_in_no_curve_and_no_sentence() -> None:
     seen = Evaluated(split="valid", epoch=1, step=1, loss=1.0, seconds=1.0, scores=measured)
     state = folded(started_as(MAE, Score("rmse", "lower", ""), Score("r2", "higher", "")), trained(1), seen)
     assert not len(state.score_curve)
-    assert state.told(seen) == "loss 1.000, R² 0.5000"
+    assert state.sentence(seen) == "loss 1.000, R² 0.5000"
 
 
 # --- in a state ---
@@ -139,7 +139,7 @@ def test_the_best_score_is_kept_when_a_run_is_carried_on() -> None:
         best_scores=before.best.scores,
     )
     assert folded(again).headline(folded(again).best) == "MAE 4.320"
-    assert any("epoch 3, loss 0.1817, MAE 4.320, RMSE 6.125, R² 0.8266" in line for line in told(again))
+    assert any("epoch 3, loss 0.1817, MAE 4.320, RMSE 6.125, R² 0.8266" in line for line in summary_lines(again))
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -247,8 +247,11 @@ def test_the_curve_of_a_run_is_named_after_its_result(runs: list[Summary]) -> No
 def test_somebody_is_called_with_the_result_of_the_task() -> None:
     state = folded(*replay.events("regression"))
     (ended,) = (event for event in replay.events("regression") if isinstance(event, RunEnded))
-    assert sentence(ended, state) == "finished after 0:02, best MAE 4.320 in epoch 3"
+    assert notification_text(ended, state) == "finished after 0:02, best MAE 4.320 in epoch 3"
     dropped = LearningRateChanged(lr=1e-4, by="plateau")
-    assert str(sentence(dropped, state)).endswith("0.0001, best MAE 4.320 in epoch 3")
+    assert str(notification_text(dropped, state)).endswith("0.0001, best MAE 4.320 in epoch 3")
     assert state.test is None and state.evaluation is not None
-    assert words_of(dataclasses.replace(state.evaluation, split="test"), Mark.TESTED, state) == "tested: MAE 4.320"
+    assert (
+        bookmark_text(dataclasses.replace(state.evaluation, split="test"), Bookmark.TESTED, state)
+        == "tested: MAE 4.320"
+    )

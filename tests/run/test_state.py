@@ -17,7 +17,8 @@ from tui_trainer.run.events import (
     RunStarted,
     Warned,
 )
-from tui_trainer.run.state import ENDINGS, RunState, Series
+from tui_trainer.run.series import Series
+from tui_trainer.run.state import ENDINGS, RunState
 
 # --- curves --------------------------------------------------------------------------------------------------------
 

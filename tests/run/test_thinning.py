@@ -5,7 +5,7 @@ import dataclasses
 from tests.run.examples import epoch_ended, evaluated, saved, started, trained
 from tui_trainer.run.events import Evaluated, Event, Preparing
 from tui_trainer.run.state import RunState
-from tui_trainer.run.thinning import told
+from tui_trainer.run.thinning import thinned
 
 BEGAN = 1_795_000_000.0
 
@@ -24,7 +24,7 @@ def run_of(epochs: int, seconds: float, *, cells: int = 10, validation: float = 
 
 def as_told(events: list[Event]) -> tuple[list[Event], RunState]:
     state, found = RunState(), []
-    for event in told(events, state):
+    for event in thinned(events, state):
         state.apply(event)
         found.append(event)
     return found, state

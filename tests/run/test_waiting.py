@@ -14,15 +14,16 @@ from tui_trainer.cli.local_run import local_run
 from tui_trainer.errors import DeviceError, SettingsError
 from tui_trainer.run import commands
 from tui_trainer.run.commands import Inbox
-from tui_trainer.run.events import Event, Preparing, RunEnded, RunPaused, Warned, to_json
+from tui_trainer.run.events import Event, Preparing, RunEnded, RunPaused, Warned
+from tui_trainer.run.events_json import to_json
 from tui_trainer.run.folder import RunFolder
-from tui_trainer.run.waiting import Turn
+from tui_trainer.run.waiting import Waiting
 from tui_trainer.settings.schema import Settings
 
 
 @pytest.fixture(autouse=True)
 def prompt(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Turn, "POLL", 0.001)
+    monkeypatch.setattr(Waiting, "POLL", 0.001)
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def what(event: Event | None) -> str:
 
 def test_a_run_waits_until_nobody_holds_the_other_and_tells_how_far_that_is(ahead: RunFolder) -> None:
     with ahead.lock.hold():
-        waiting = Turn(Settings(after="ahead")).wait(Inbox())
+        waiting = Waiting(Settings(after="ahead")).wait(Inbox())
         assert what(next(waiting)) == "waiting for ahead to end: it is being prepared"
         assert next(waiting) is None
         write(ahead, started(), trained(3))
@@ -72,7 +73,7 @@ def test_a_run_waits_until_nobody_holds_the_other_and_tells_how_far_that_is(ahea
 
 def test_a_run_that_is_over_is_not_waited_for(ahead: RunFolder) -> None:
     write(ahead, started(), ended("stopped"))
-    assert list(Turn(Settings(after="ahead")).wait(Inbox())) == []
+    assert list(Waiting(Settings(after="ahead")).wait(Inbox())) == []
 
 
 @pytest.mark.parametrize(
@@ -82,12 +83,12 @@ def test_a_run_that_went_wrong_is_told_of_and_the_next_begins_all_the_same(
     end: str, says: str, ahead: RunFolder
 ) -> None:
     write(ahead, started(), trained(3), *([ended(end)] if end else []))
-    (warned,) = Turn(Settings(after="ahead")).wait(Inbox())
+    (warned,) = Waiting(Settings(after="ahead")).wait(Inbox())
     assert isinstance(warned, Warned) and warned.text == f"{says}; this run begins all the same"
 
 
 def test_a_run_whose_folder_was_deleted_meanwhile_is_told_of(ahead: RunFolder) -> None:
-    turn = Turn(Settings(after="ahead"))
+    turn = Waiting(Settings(after="ahead"))
     ahead.journal.unlink()
     (warned,) = turn.wait(Inbox())
     assert isinstance(warned, Warned) and warned.text == "ahead is gone; this run begins all the same"
@@ -95,7 +96,7 @@ def test_a_run_whose_folder_was_deleted_meanwhile_is_told_of(ahead: RunFolder) -
 
 @pytest.mark.parametrize("named", ["ahead", "ah", "last", "runs/ahead"])
 def test_a_run_is_named_as_everywhere_and_last_is_the_newest_of_that_moment(named: str, ahead: RunFolder) -> None:
-    turn = Turn(Settings(after=named))
+    turn = Waiting(Settings(after=named))
     newer = RunFolder.create(Settings(name="newer"))
     write(newer, Preparing(what="torch"))
     with ahead.lock.hold():
@@ -105,7 +106,7 @@ def test_a_run_is_named_as_everywhere_and_last_is_the_newest_of_that_moment(name
 def test_a_run_behind_one_that_waits_itself_says_so(ahead: RunFolder) -> None:
     write(ahead, Preparing(what="waiting for another to end: epoch 1 of 2"))
     with ahead.lock.hold():
-        assert what(next(Turn(Settings(after="ahead")).wait(Inbox()))) == "waiting for ahead to end: it waits itself"
+        assert what(next(Waiting(Settings(after="ahead")).wait(Inbox()))) == "waiting for ahead to end: it waits itself"
 
 
 @pytest.mark.usefixtures("ahead")
@@ -219,7 +220,7 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> Iterator[Nvml]:
 
 
 def test_a_run_waits_for_memory_on_its_gpu(gpus: Nvml) -> None:
-    turn = Turn(Settings(when_free="10GiB", device="cuda"))
+    turn = Waiting(Settings(when_free="10GiB", device="cuda"))
     waiting = turn.wait(Inbox())
     assert what(next(waiting)) == "waiting for 10.0 GiB free on GPU 0: 3.2 GiB are"
     gpus.free = [3.3, 80.0]
@@ -231,8 +232,8 @@ def test_a_run_waits_for_memory_on_its_gpu(gpus: Nvml) -> None:
 def test_free_memory_is_told_again_when_it_has_changed_and_some_time_has_passed(
     gpus: Nvml, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Turn, "SELDOM", 0.0)
-    waiting = Turn(Settings(when_free="10GiB", device="cuda:1")).wait(Inbox())
+    monkeypatch.setattr(Waiting, "SELDOM", 0.0)
+    waiting = Waiting(Settings(when_free="10GiB", device="cuda:1")).wait(Inbox())
     assert what(next(waiting)) == "waiting for 10.0 GiB free on GPU 1: 1.0 GiB are"
     assert next(waiting) is None
     gpus.free[1] = 2.5
@@ -267,7 +268,7 @@ def test_gpus_are_counted_as_cuda_visible_devices_leaves_them(
     visible: str, device: str, seen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    waiting = Turn(Settings(when_free="10GiB", device=device)).wait(Inbox())
+    waiting = Waiting(Settings(when_free="10GiB", device=device)).wait(Inbox())
     assert what(next(waiting)).endswith(f"free on {seen} are")
 
 
@@ -276,7 +277,7 @@ def test_gpus_are_counted_as_cuda_visible_devices_leaves_them(
 def test_gpus_that_are_hidden_are_none(visible: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     with pytest.raises(DeviceError, match=r"0 are seen here \(CUDA_VISIBLE_DEVICES is set\)"):
-        next(Turn(Settings(when_free="1GB")).wait(Inbox()))
+        next(Waiting(Settings(when_free="1GB")).wait(Inbox()))
 
 
 @pytest.mark.usefixtures("gpus")
@@ -299,7 +300,7 @@ def test_a_wait_that_could_never_end_is_refused(settings: dict[str, str], says: 
 def test_a_machine_without_a_driver_says_so_before_the_other_run_has_ended(gpus: Nvml, ahead: RunFolder) -> None:
     gpus.init = Nvml.NVMLError("NVML Shared Library Not Found")
     with ahead.lock.hold(), pytest.raises(DeviceError, match="cannot look at a GPU: NVML Shared Library Not Found"):
-        next(Turn(Settings(when_free="1GB", after="ahead")).wait(Inbox()))
+        next(Waiting(Settings(when_free="1GB", after="ahead")).wait(Inbox()))
 
 
 @pytest.mark.usefixtures("gpus")

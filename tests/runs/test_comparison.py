@@ -8,7 +8,8 @@ import pytest
 
 from tests.run.examples import ended, evaluated, saved, started, trained
 from tui_trainer.errors import UsageError
-from tui_trainer.run.events import Event, to_json
+from tui_trainer.run.events import Event
+from tui_trainer.run.events_json import to_json
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.runs.comparison import Curves, differing, figures, interpolated, short_names, to_compare
 from tui_trainer.runs.listing import Summary

@@ -14,13 +14,14 @@ import pytest
 from tests.faults.scale import many
 from tests.replay import JOURNALS
 from tests.run.examples import ended, evaluated, saved, started, trained
-from tui_trainer.run.events import BatchTrained, Event, Preparing, RunEnded, RunPaused, RunStarted, to_json
+from tui_trainer.run.events import BatchTrained, Event, Preparing, RunEnded, RunPaused, RunStarted
+from tui_trainer.run.events_json import to_json
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.journal import read
 from tui_trainer.run.state import RunState
 from tui_trainer.runs import journal_tail, listing
 from tui_trainer.runs.comparison import Curves
-from tui_trainer.runs.journal_tail import Glance
+from tui_trainer.runs.journal_tail import JournalTail
 from tui_trainer.runs.listing import LIVE, Summary, holds_runs, list_runs, summarise
 from tui_trainer.runs.query import SORTS, ordered, parse
 
@@ -46,9 +47,9 @@ def seen(path: Path) -> Summary:
 @pytest.fixture(autouse=True)
 def forgetful() -> Iterator[None]:
     """Nothing is known from another test."""
-    listing._known.clear()
+    listing._cache.clear()
     yield
-    listing._known.clear()
+    listing._cache.clear()
 
 
 @pytest.fixture(params=["whole", "in pieces"])
@@ -99,7 +100,7 @@ def test_a_journal_cut_anywhere_is_a_lost_run_with_the_best_so_far(name: str) ->
         state = RunState()
         for event in read(path / "events.jsonl"):
             state.apply(event)
-        listing._known.clear()
+        listing._cache.clear()
         agree(seen(path), state)
 
 
@@ -145,7 +146,7 @@ def test_the_settings_of_a_long_journal_are_those_in_run_toml() -> None:
     path = make("it", started(), *many, ended())
     assert seen(path).lr == 1e-3
     (path / "run.toml").write_text("lr = 0.5\n[provenance]\nhost = 'x'\n")
-    listing._known.clear()
+    listing._cache.clear()
     assert seen(path).lr == 0.5
 
 
@@ -271,7 +272,7 @@ def test_damaged_journals_are_listed_sorted_and_found() -> None:
     for n in range(many(60, 5_000)):
         path = make("it", raw=damaged(chance.choice(journals), chance))
         if n % 2:
-            listing._known.clear()
+            listing._cache.clear()
         summary = seen(path)
         assert 0 < summary.started < 1e11 and 0 < summary.last < 1e11
         for sort in SORTS:
@@ -323,13 +324,13 @@ def test_a_journal_that_did_not_change_is_not_opened_again(monkeypatch: pytest.M
     for name in NAMES:
         make(name, raw=(JOURNALS / f"{name}.jsonl").read_bytes())
     opened: list[Path] = []
-    enter = Glance.__init__
+    enter = JournalTail.__init__
 
-    def counted(self: Glance, path: Path) -> None:
+    def counted(self: JournalTail, path: Path) -> None:
         opened.append(path)
         enter(self, path)
 
-    monkeypatch.setattr(Glance, "__init__", counted)
+    monkeypatch.setattr(JournalTail, "__init__", counted)
     first = list_runs("runs")
     assert len(opened) == len(NAMES)
     assert list_runs("runs") == first and len(opened) == len(NAMES)
@@ -337,7 +338,7 @@ def test_a_journal_that_did_not_change_is_not_opened_again(monkeypatch: pytest.M
     list_runs("runs")
     assert len(opened) == len(NAMES) + 1
     shutil.rmtree("runs/failed")
-    assert len(list_runs("runs")) == len(NAMES) - 1 == len(listing._known)
+    assert len(list_runs("runs")) == len(NAMES) - 1 == len(listing._cache)
 
 
 def test_little_of_a_long_journal_is_read(monkeypatch: pytest.MonkeyPatch) -> None:

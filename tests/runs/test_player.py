@@ -15,10 +15,11 @@ from tests import replay
 from tests.run.examples import ended, epoch_ended, evaluated, folded, saved, started, trained
 from tests.run.test_growth import long_run
 from tui_trainer.errors import FolderError
-from tui_trainer.run.events import Event, LearningRateChanged, Preparing, RunPaused, RunResumed, Warned, to_json
+from tui_trainer.run.events import Event, LearningRateChanged, Preparing, RunPaused, RunResumed, Warned
+from tui_trainer.run.events_json import to_json
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.state import RunState
-from tui_trainer.runs.bookmarks import Mark
+from tui_trainer.runs.bookmarks import Bookmark
 from tui_trainer.runs.player import SPEEDS, Player, copied
 
 JOURNALS = ("finished", "stopped", "out_of_patience", "diverged", "failed")
@@ -110,7 +111,7 @@ def test_any_moves_in_any_order_keep_state_and_place_together(name: str, folder:
         st.tuples(st.just("seek"), st.floats(-10, 1.1 * player.duration)),
         st.tuples(st.just("advance"), st.floats(0, 20)),
         st.tuples(st.just("step"), st.integers(-200, 200)),
-        st.tuples(st.sampled_from(["next_mark", "previous_mark", "faster", "slower", "begin"])),
+        st.tuples(st.sampled_from(["next_bookmark", "previous_bookmark", "faster", "slower", "begin"])),
     )
 
     @settings(max_examples=60, deadline=None)
@@ -223,8 +224,8 @@ def test_playing_stops_at_the_end_and_standing_still_does_not_advance(folder: Ru
 def test_an_empty_journal_has_no_length(folder: RunFolder) -> None:
     write(folder, [])
     player = opened(folder)
-    assert (len(player), player.duration, player.position, player.at, player.words) == (0, 0, 0, 0, "")
-    assert not player.playing and player.at_end and not player.next_mark() and not player.previous_mark()
+    assert (len(player), player.duration, player.position, player.at, player.bookmark_text) == (0, 0, 0, 0, "")
+    assert not player.playing and player.at_end and not player.next_bookmark() and not player.previous_bookmark()
     player.step(1)
     player.seek(5)
     assert player.position == 0 and player.state.status == "lost"
@@ -305,40 +306,40 @@ def test_marks_are_the_places_worth_a_jump_and_say_why(folder: RunFolder) -> Non
     write(folder, events)
     player = opened(folder)
     found = []
-    while player.next_mark():
-        found.append((player.position, Mark(player._mark_kinds[len(found)]), player.words))
+    while player.next_bookmark():
+        found.append((player.position, Bookmark(player._mark_kinds[len(found)]), player.bookmark_text))
     assert found == [
-        (2, Mark.STARTED, "started"),
-        (7, Mark.BEST, "epoch 1 ended, the best"),
-        (10, Mark.BEST, "the best so far, step 15"),
-        (11, Mark.RATE, "learning rate 0.0005 (you)"),
-        (13, Mark.EPOCH, "epoch 2 ended"),
-        (14, Mark.WARNED, "hot\\x1b[31m"),
-        (15, Mark.PAUSED, "paused: no room"),
-        (16, Mark.WENT_ON, "carries on"),
-        (17, Mark.ENDED, "interrupted"),
-        (19, Mark.WENT_ON, "carries on in epoch 3"),
-        (20, Mark.PAUSED, "paused"),
-        (21, Mark.TESTED, "tested: 81.2 %"),
-        (22, Mark.FAILED, "failed"),
+        (2, Bookmark.STARTED, "started"),
+        (7, Bookmark.BEST, "epoch 1 ended, the best"),
+        (10, Bookmark.BEST, "the best so far, step 15"),
+        (11, Bookmark.RATE, "learning rate 0.0005 (you)"),
+        (13, Bookmark.EPOCH, "epoch 2 ended"),
+        (14, Bookmark.WARNED, "hot\\x1b[31m"),
+        (15, Bookmark.PAUSED, "paused: no room"),
+        (16, Bookmark.WENT_ON, "carries on"),
+        (17, Bookmark.ENDED, "interrupted"),
+        (19, Bookmark.WENT_ON, "carries on in epoch 3"),
+        (20, Bookmark.PAUSED, "paused"),
+        (21, Bookmark.TESTED, "tested: 81.2 %"),
+        (22, Bookmark.FAILED, "failed"),
     ]
     back = [player.position]
-    while player.previous_mark():
+    while player.previous_bookmark():
         back.append(player.position)
         assert not player.playing
     assert back == [position for position, _, _ in reversed(found)]
     player.step(1)
-    assert player.words == "started", "the newest that was passed"
+    assert player.bookmark_text == "started", "the newest that was passed"
     player.close()
 
 
 def test_marks_are_found_by_their_time(folder: RunFolder) -> None:
     write(folder, a_second_apart(started(), trained(1), RunPaused(), RunResumed(), trained(2), ended()))
     player = opened(folder)
-    assert player.marks_between(0, 2) == bytes([Mark.STARTED])
-    assert player.marks_between(2, 4) == bytes([Mark.PAUSED, Mark.WENT_ON])
-    assert player.marks_between(4, float("inf")) == bytes([Mark.ENDED])
-    assert player.last_mark(2, 4) == 3 and player.last_mark(0.5, 2) is None
+    assert player.bookmarks_between(0, 2) == bytes([Bookmark.STARTED])
+    assert player.bookmarks_between(2, 4) == bytes([Bookmark.PAUSED, Bookmark.WENT_ON])
+    assert player.bookmarks_between(4, float("inf")) == bytes([Bookmark.ENDED])
+    assert player.last_bookmark(2, 4) == 3 and player.last_bookmark(0.5, 2) is None
     player.close()
 
 

@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from tests.cli.program import hidden
 from tests.faults.rights import without_rights
 from tui_trainer.cli import main
+from tui_trainer.cli.gather import gather
 from tui_trainer.errors import SettingsError
 from tui_trainer.settings.schema import (
+    CONFIG_NAME,
     FIELDS,
     GROUPS,
     Settings,
@@ -109,7 +111,7 @@ every_setting = pytest.mark.parametrize("name", FIELDS)
 @every_setting
 def test_a_setting_is_a_flag_with_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     words = [flag(name)] if is_switch(name) else [flag(name), as_text(other(name))]
-    assert main.gather(parsed(words) | companions(name)).settings == Settings(**companions(name) | {name: other(name)})
+    assert gather(parsed(words) | companions(name)).settings == Settings(**companions(name) | {name: other(name)})
     APP(["--help"])
     assert f" {flag(name)} " in capsys.readouterr().out
 
@@ -155,11 +157,9 @@ def test_every_group_has_settings_and_ten_or_so_are_open_from_the_start() -> Non
 
 @pytest.mark.parametrize("name", [n for n in FIELDS if is_switch(n)])
 def test_a_switch_has_a_flag_that_turns_it_off_again(name: str, own_folder: Path) -> None:
-    (own_folder / main.CONFIG_NAME).write_text(
-        f'model = "resnet18"\noptimizer = "sgd"\nmomentum = 0.9\n{name} = true\n'
-    )
-    assert getattr(main.gather({}).settings, name) is True
-    assert getattr(main.gather(parsed(["--no-" + flag(name)[2:]])).settings, name) is False
+    (own_folder / CONFIG_NAME).write_text(f'model = "resnet18"\noptimizer = "sgd"\nmomentum = 0.9\n{name} = true\n')
+    assert getattr(gather({}).settings, name) is True
+    assert getattr(gather(parsed(["--no-" + flag(name)[2:]])).settings, name) is False
 
 
 # --- where a value comes from ---
@@ -167,15 +167,15 @@ def test_a_switch_has_a_flag_that_turns_it_off_again(name: str, own_folder: Path
 
 def test_later_places_win_and_each_value_knows_its_place(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """default < user file < ./tui-trainer.toml < --config < TUI_TRAINER_* < preset < flag."""
-    monkeypatch.setattr(main, "user_config_path", lambda _: own_folder / "user")
+    monkeypatch.setattr("tui_trainer.cli.gather.user_config_path", lambda _: own_folder / "user")
     (own_folder / "user").mkdir()
     user = own_folder / "user" / "settings.toml"
     user.write_text('seed = 1\nsave_every = 1\nsave_top_k = 1\nname = "user"\nlr = 0.1\nepochs = 1\n')
-    Path(main.CONFIG_NAME).write_text('save_every = 2\nsave_top_k = 2\nname = "here"\nlr = 0.2\nepochs = 2\n')
+    Path(CONFIG_NAME).write_text('save_every = 2\nsave_top_k = 2\nname = "here"\nlr = 0.2\nepochs = 2\n')
     Path("my.toml").write_text('save_top_k = 3\nname = "config"\nlr = 0.3\nepochs = 3\n')
     for name, value in {"name": "env", "lr": "0.4", "epochs": "4"}.items():
         monkeypatch.setenv("TUI_TRAINER_" + name.upper(), value)
-    resolved = main.gather({"epochs": "6"}, config="my.toml", preset_name="tutorial")
+    resolved = gather({"epochs": "6"}, config="my.toml", preset_name="tutorial")
     contested = ("output_dir", "seed", "save_every", "save_top_k", "name", "lr", "epochs")
     assert {name: (getattr(resolved.settings, name), resolved.origins.get(name)) for name in contested} == {
         "output_dir": ("runs", None),
@@ -189,11 +189,11 @@ def test_later_places_win_and_each_value_knows_its_place(own_folder: Path, monke
 
 
 def test_a_problem_names_the_place_that_it_came_from(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (own_folder / main.CONFIG_NAME).write_text("lr = 0\nlerning_rate = 1")
+    (own_folder / CONFIG_NAME).write_text("lr = 0\nlerning_rate = 1")
     (own_folder / "my.toml").write_text("epochs = 0")
     monkeypatch.setenv("TUI_TRAINER_BATCH_SIZE", "-1")
     monkeypatch.setenv("TUI_TRAINER_EPOCS", "1")
-    assert problems_of(lambda: main.gather({"patience": "-1", "momentum": "0.9"}, config="my.toml")) == [
+    assert problems_of(lambda: gather({"patience": "-1", "momentum": "0.9"}, config="my.toml")) == [
         "lr: must be above 0, found 0 (lr in tui-trainer.toml)",
         "lerning_rate in tui-trainer.toml: there is no such setting. Did you mean lr?",
         "epochs: must be at least 1, found 0 (epochs in my.toml)",
@@ -382,7 +382,7 @@ def test_the_password_of_an_address_is_in_no_journal_no_checkpoint_and_no_manife
 
 
 def test_a_wrong_address_is_not_repeated_because_it_may_hold_a_password() -> None:
-    (problem,) = problems_of(lambda: main.gather({"notify_url": "htps://user:pass@ntfy.sh/"}))
+    (problem,) = problems_of(lambda: gather({"notify_url": "htps://user:pass@ntfy.sh/"}))
     assert problem.startswith("notify_url: must be an http:// or https:// address") and "pass" not in problem
 
 
@@ -443,7 +443,7 @@ NEVER_A_FILE: dict[str, tuple[bytes, str]] = {
 def test_a_file_that_is_not_toml_is_named_with_line_and_column(own_folder: Path, data: bytes, says: str) -> None:
     (own_folder / "my.toml").write_bytes(data)
     with pytest.raises(SettingsError, match=f"^settings file my.toml: {says}") as error:
-        main.gather({}, config="my.toml")
+        gather({}, config="my.toml")
     assert len(error.value.problems) == 1
     assert not hidden(str(error.value))
 
@@ -456,7 +456,7 @@ def test_a_file_that_is_not_toml_is_named_with_line_and_column(own_folder: Path,
 )  # fmt: skip
 def test_a_monstrous_value_is_a_wrong_value_like_any_other(own_folder: Path, text: str) -> None:
     (own_folder / "my.toml").write_text(text)
-    (problem,) = problems_of(lambda: main.gather({}, config="my.toml"))
+    (problem,) = problems_of(lambda: gather({}, config="my.toml"))
     assert problem.startswith(f"{text.strip('[').split()[0].split('.')[0].rstrip(']')}: must ")
     assert len(problem) < 300
 
@@ -464,16 +464,16 @@ def test_a_monstrous_value_is_a_wrong_value_like_any_other(own_folder: Path, tex
 def test_files_that_are_none_say_so(own_folder: Path) -> None:
     (own_folder / "folder.toml").mkdir()
     missing = "settings file none.toml: there is no such file"
-    assert problems_of(lambda: main.gather({}, config="none.toml")) == [missing]
+    assert problems_of(lambda: gather({}, config="none.toml")) == [missing]
     folder = "settings file folder.toml: is a folder, not a file"
-    assert problems_of(lambda: main.gather({}, config="folder.toml")) == [folder]
-    assert problems_of(lambda: main.gather({}, config="")) == ["settings file .: is a folder, not a file"]
+    assert problems_of(lambda: gather({}, config="folder.toml")) == [folder]
+    assert problems_of(lambda: gather({}, config="")) == ["settings file .: is a folder, not a file"]
     (own_folder / "secret.toml").write_text("lr = 0.5")
     with without_rights(own_folder / "secret.toml"):
         forbidden = ["settings file secret.toml: Permission denied"]
-        assert problems_of(lambda: main.gather({}, config="secret.toml")) == forbidden
+        assert problems_of(lambda: gather({}, config="secret.toml")) == forbidden
     for path in ("a\0b", "x" * 5000, "\x1b[31m", "\udcff"):
-        (problem,) = problems_of(lambda p=path: main.gather({}, config=p))  # type: ignore[misc]
+        (problem,) = problems_of(lambda p=path: gather({}, config=p))  # type: ignore[misc]
         assert problem.startswith("settings file ")
         assert not hidden(problem)
         assert len(problem) < 300
@@ -484,12 +484,12 @@ def test_files_that_are_none_say_so(own_folder: Path) -> None:
 )
 def test_what_editors_do_to_a_file_is_accepted(own_folder: Path, data: bytes) -> None:
     (own_folder / "my.toml").write_bytes(data)
-    assert main.gather({}, config="my.toml").settings.lr == 0.5
+    assert gather({}, config="my.toml").settings.lr == 0.5
 
 
 def test_problems_of_several_files_are_told_together(own_folder: Path) -> None:
-    (own_folder / main.CONFIG_NAME).write_text("lr =")
-    problems = problems_of(lambda: main.gather({"epochs": "0"}, config="none.toml", preset_name="fast"))
+    (own_folder / CONFIG_NAME).write_text("lr =")
+    problems = problems_of(lambda: gather({"epochs": "0"}, config="none.toml", preset_name="fast"))
     assert [problem.split(":")[0] for problem in problems] == [
         "settings file tui-trainer.toml",
         "settings file none.toml",
@@ -517,7 +517,7 @@ def test_the_tutorial_preset_is_the_tutorials_script_and_nothing_more_whatever_a
 
 
 def test_a_flag_beside_a_preset_wins() -> None:
-    settings = main.gather({"lr": "0.1"}, preset_name="quick").settings
+    settings = gather({"lr": "0.1"}, preset_name="quick").settings
     assert (settings.lr, settings.optimizer, settings.model) == (0.1, "adamw", "cnn")
 
 
@@ -570,7 +570,7 @@ def valid_settings(draw: st.DrawFn) -> Settings:
 @hypothesis.given(valid_settings())
 @hypothesis.settings(FUZZ, max_examples=150)
 def test_the_words_that_a_run_was_configured_with_give_the_same_run(settings: Settings) -> None:
-    assert main.gather(parsed(flags(settings))).settings == settings
+    assert gather(parsed(flags(settings))).settings == settings
 
 
 @hypothesis.given(valid_settings())
@@ -598,11 +598,9 @@ def test_print_config_given_back_with_config_gives_the_same_settings(
     printed = capsys.readouterr().out
     (own_folder / "printed.toml").write_text(printed, "utf-8")
     assert set(tomllib.loads(printed)) == set(FIELDS) - {"seed", "after", "notify_url"}
-    assert (
-        main.gather({}, config="printed.toml").settings == main.gather(parsed(words[2:]), preset_name="quick").settings
-    )
+    assert gather({}, config="printed.toml").settings == gather(parsed(words[2:]), preset_name="quick").settings
 
 
 def test_the_manifest_of_a_run_can_be_passed_back(own_folder: Path) -> None:
     (own_folder / "run.toml").write_text('lr = 0.5\n[provenance]\nhost = "h"\npid = 1\n')
-    assert main.gather({}, config="run.toml") == Resolved(Settings(lr=0.5), {"lr": "lr in run.toml"})
+    assert gather({}, config="run.toml") == Resolved(Settings(lr=0.5), {"lr": "lr in run.toml"})

@@ -37,7 +37,7 @@ CLASSES = ("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt",
 
 
 class Canned:
-    """Takes the place of `Looking`: tells `script`, then a page of images for each order, until it is ended."""
+    """Takes the place of `PreviewProcess`: tells `script`, then a page of images for each order, until it is ended."""
 
     script: list[Answer] = []
     channels = 1
@@ -103,7 +103,7 @@ async def opened(
     if no_color:
         monkeypatch.setenv("NO_COLOR", "1")
     if script is not None:
-        monkeypatch.setattr(preview, "Looking", Canned)
+        monkeypatch.setattr(preview, "PreviewProcess", Canned)
         monkeypatch.setattr(Canned, "script", [Answer(data=script)] if isinstance(script, DataFacts) else script)
     monkeypatch.setattr(Canned, "channels", channels)
     monkeypatch.setattr(Canned, "made", [])

@@ -12,7 +12,7 @@ from rich.segment import Segment
 from tests.ui.conftest import SIZES, Show
 from tests.ui.looks import Canned, images, opened, table
 from tui_trainer.outlook.preview.facts import Answer, DataFacts, Order, Picture, Sample, Samples
-from tui_trainer.outlook.preview.process import Looking
+from tui_trainer.outlook.preview.process import PreviewProcess
 from tui_trainer.settings.sources import Source, resolve
 from tui_trainer.ui.screens import preview
 from tui_trainer.ui.screens.data import DataScreen
@@ -229,7 +229,7 @@ async def test_what_an_ended_look_still_says_is_not_shown(monkeypatch: pytest.Mo
 async def test_the_form_opens_both_screens_and_is_as_it_was_after_them(
     show_form: Show, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preview, "Looking", Canned)
+    monkeypatch.setattr(preview, "PreviewProcess", Canned)
     monkeypatch.setattr(Canned, "script", [Answer(preparing="data")])
     monkeypatch.setattr(Canned, "made", [])
     async with show_form((120, 40)) as shown:
@@ -281,19 +281,19 @@ def test_a_process_that_tells_nothing_is_an_error_in_words(
     text: str, words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     program(monkeypatch, tmp_path, text)
-    *_, last = Looking("data", resolve([]).settings).answers()
+    *_, last = PreviewProcess("data", resolve([]).settings).answers()
     assert last.error is not None and words in last.error
 
 
 def test_rubbish_between_the_answers_is_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     facts = Answer(data=images())
     program(monkeypatch, tmp_path, f"{RUBBISH}print({facts.line().decode()!r})")
-    assert list(Looking("data", resolve([]).settings).answers()) == [facts]
+    assert list(PreviewProcess("data", resolve([]).settings).answers()) == [facts]
 
 
 def test_a_program_that_cannot_be_started_is_an_error_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/no/such/python")
-    (answer,) = Looking("data", resolve([]).settings).answers()
+    (answer,) = PreviewProcess("data", resolve([]).settings).answers()
     assert answer.error == "No process could be started: No such file or directory."
 
 
@@ -301,7 +301,7 @@ def test_the_settings_arrive_as_they_were_named(monkeypatch: pytest.MonkeyPatch,
     program(monkeypatch, tmp_path, "import sys; print(sys.stdin.readline(), file=open('got', 'w'), flush=True)")
     secret = "https://user:password@example.org/x"
     settings = resolve([Source("flag", {"epochs": "7", "notify_url": secret}, text=True)]).settings
-    list(Looking("data", settings).answers())
+    list(PreviewProcess("data", settings).answers())
     assert (tmp_path / "got").read_text().strip() == '{"epochs": 7}'
 
 

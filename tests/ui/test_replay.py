@@ -13,7 +13,8 @@ from tests import replay
 from tests.run.examples import epoch_ended, folded, started, trained
 from tests.ui.conftest import SIZES, Show, Shown
 from tui_trainer.cli.local_run import local_run
-from tui_trainer.run.events import Event, RunPaused, Warned, to_json
+from tui_trainer.run.events import Event, RunPaused, Warned
+from tui_trainer.run.events_json import to_json
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.runs.player import Player
 from tui_trainer.settings.sources import resolve

@@ -14,7 +14,8 @@ from tui_trainer.run import commands
 from tui_trainer.run.commands import Command
 from tui_trainer.run.events import BatchTrained, Event, Preparing, RunPaused, RunResumed, RunStarted, Warned
 from tui_trainer.run.feed import Feed
-from tui_trainer.run.state import RunState, Series
+from tui_trainer.run.series import Series
+from tui_trainer.run.state import RunState
 from tui_trainer.ui.screens.dialogs import Ask, Help
 from tui_trainer.ui.terminal.pace import Pace
 from tui_trainer.ui.widgets.charts import bucketed

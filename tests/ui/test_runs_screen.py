@@ -16,7 +16,7 @@ from tests.cli.test_hostile_text import HOSTILE, told_by
 from tests.ui.conftest import SIZES, Shown
 from tests.ui.folders import LONG, NOW, copies, make, make_all
 from tui_trainer.cli.local_run import local_run
-from tui_trainer.run.events import to_json
+from tui_trainer.run.events_json import to_json
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.resume import Carried
 from tui_trainer.runs import listing
@@ -47,7 +47,7 @@ async def until(shown: Shown, true: Callable[[], object]) -> None:
 @pytest.fixture(autouse=True)
 def forgetful(still: Callable[[float], None]) -> None:
     """Nothing is known from another test, and the clock stands still."""
-    listing._known.clear()
+    listing._cache.clear()
     still(NOW)
 
 

@@ -90,7 +90,7 @@ async def test_runs_of_all_tasks_side_by_side_look_as_they_did(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    listing._known.clear()
+    listing._cache.clear()
     still(1_795_620_000.0)
     folders = [RunFolder(make(task, task)) for task in ("finished", *TASKS)]
     compared = folders[::2] if name == "compare" else None

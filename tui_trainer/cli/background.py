@@ -15,7 +15,7 @@ from tui_trainer.settings.schema import Settings
 
 
 def run_by(orders: Orders) -> LocalRun:
-    """The run that the orders are about: carried on when it has saved something, else from its beginning."""
+    """The run of the orders: carried on when it has a checkpoint, else from its beginning."""
     folder, settings = RunFolder(Path(orders.folder)), Settings(**orders.settings)
     carried = None
     if folder.has_checkpoint:

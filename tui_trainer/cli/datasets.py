@@ -1,17 +1,43 @@
-"""All data sets that can be named, as plain rows and as a list: `tui-trainer datasets`. Without torch."""
+"""`tui-trainer datasets`: all data sets that can be named, as a list or as JSON. Without torch."""
 
+import sys
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Annotated, Any
 
+from cyclopts import Parameter
 from rich.text import Text
 
 from tui_trainer.catalog import DATASETS, DatasetFacts
 from tui_trainer.cli.console import json_line, on_stdout, print_line
-from tui_trainer.outlook.data import is_here, lacking, state_of
+from tui_trainer.cli.gather import gather
+from tui_trainer.cli.options import option
+from tui_trainer.text import clean, did_you_mean
 
 RIGHT = ("images", "classes")
 """Columns that are flush right."""
+
+
+def datasets_command(
+    pattern: Annotated[
+        str, Parameter(help="A part of the name, or a pattern such as 'emnist*', quoted for the shell.")
+    ] = "",
+    /,
+    *,
+    data_dir: Annotated[str | None, option("Where data sets are looked for [default: the setting data_dir].")] = None,
+    json: Annotated[bool, option("One JSON object a line on stdout.")] = False,
+) -> int:
+    """The data sets that can be trained on by their names: their size, and whether they are here."""
+    found = rows(pattern, data_dir or gather({}).settings.data_dir)
+    if json:
+        show_as_json(found)
+    elif found:
+        show(found)
+    else:
+        known = list(DATASETS)
+        hint = did_you_mean(pattern, known)
+        print(f"None of the {len(known)} data sets match: {clean(pattern)}.{hint}", file=sys.stderr)
+    return 0
 
 
 def rows(pattern: str, data_dir: str) -> list[dict[str, Any]]:
@@ -27,6 +53,8 @@ def _matches(name: str, facts: DatasetFacts, pattern: str) -> bool:
 
 
 def _row(name: str, facts: DatasetFacts, data_dir: str) -> dict[str, Any]:
+    from tui_trainer.outlook.data import is_here, lacking, state_of
+
     return {
         "name": name,
         "title": facts.title,

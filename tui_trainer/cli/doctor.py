@@ -1,6 +1,6 @@
 """What this machine has for training: Python, torch, devices, data, terminal, disk; and what to do where it lacks.
 
-torch is looked at in a process of its own: one that is broken must not take this program with it.
+torch is imported in a process of its own: a broken one may end the process.
 """
 
 import importlib.metadata
@@ -8,23 +8,20 @@ import json
 import os
 import platform
 import shutil
-import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
-import psutil
-
-from tui_trainer.outlook.data import describe
-from tui_trainer.outlook.run import describe_device
-from tui_trainer.run.disconnect import why_it_ends_at_log_out
+from tui_trainer.cli.gather import gather
+from tui_trainer.cli.options import option
 from tui_trainer.settings.schema import Settings
 from tui_trainer.text import clean, size
 
 PATIENCE = 120.0
 """Seconds that importing torch may take: on a cold network disk it takes a minute."""
 
-_LOOK = """
+_PROBE = """
 import json, torch
 facts = {"torch": torch.__version__, "threads": torch.get_num_threads(), "built": torch.version.cuda or ""}
 facts["devices"] = [
@@ -55,14 +52,19 @@ class Finding:
     """Nothing can be trained before that is mended."""
 
 
-def look(settings: Settings) -> list[Finding]:
+def doctor_command(*, json: Annotated[bool, option("One JSON array of what was found.")] = False) -> int:
+    """What this machine has: torch, torchvision, devices, data, terminal, disk; and what to do where it lacks."""
+    return report(gather({}).settings, as_json=json)
+
+
+def examine(settings: Settings) -> list[Finding]:
     """Everything, in the order in which a run needs it."""
     return [*_programs(), *_torch(), *_data(settings), *_terminal(), *_disk(settings), *_log_out()]
 
 
 def report(settings: Settings, *, as_json: bool = False) -> int:
     """Print what was found; 1 when something keeps a run from training, else 0."""
-    found = look(settings)
+    found = examine(settings)
     if as_json:
         print(json.dumps([asdict(finding) for finding in found]))
     else:
@@ -83,9 +85,15 @@ def _programs() -> list[Finding]:
 
 
 def _torch() -> list[Finding]:
+    import subprocess
+
+    import psutil
+
+    from tui_trainer.outlook.run import describe_device
+
     try:
         answer = subprocess.run(
-            [sys.executable, "-P", "-c", _LOOK],
+            [sys.executable, "-P", "-c", _PROBE],
             capture_output=True,
             text=True,
             timeout=PATIENCE,
@@ -123,6 +131,8 @@ _FRESH = (
 
 
 def _data(settings: Settings) -> list[Finding]:
+    from tui_trainer.outlook.data import describe
+
     text = describe(settings).text
     advice = ""
     if "will be downloaded" in text:
@@ -155,6 +165,8 @@ def _disk(settings: Settings) -> list[Finding]:
 
 
 def _log_out() -> list[Finding]:
+    from tui_trainer.run.disconnect import why_it_ends_at_log_out
+
     reason = why_it_ends_at_log_out(os.getpid())
     text = "ends what runs in the background" if reason else "leaves what runs in the background"
     return [Finding("log-out", text, f"{reason[0].upper()}{reason[1:]}." if reason else "")]

@@ -1,67 +1,41 @@
-"""A run as lines, or as JSON: results on stdout, talk on stderr, silence never and escape codes only for a terminal."""
+"""A run without a screen: results on stdout, talk on stderr, signals as commands, the exit code that of the run."""
 
 import os
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from types import FrameType
 
-from rich.text import Text
-
-from tui_trainer.cli.console import PipeConsole
+from tui_trainer.cli.lines import JsonPrinter, LinePrinter
 from tui_trainer.cli.local_run import fit
 from tui_trainer.run.commands import SaveCheckpoint, Stop, Wake
-from tui_trainer.run.events import (
-    BatchTrained,
-    CheckpointSaved,
-    EpochEnded,
-    Evaluated,
-    Event,
-    LearningRateChanged,
-    Preparing,
-    RunEnded,
-    RunHandedOver,
-    RunPaused,
-    RunResumed,
-    RunStarted,
-    Warned,
-    to_json,
-)
-from tui_trainer.run.local import Run, preview
-from tui_trainer.run.notices import how_to_call, sequence
-from tui_trainer.run.notify import sentence
-from tui_trainer.run.resume import Carried, told
-from tui_trainer.run.scores import figure, title
+from tui_trainer.run.escape_codes import escape_sequence, notify_mode
+from tui_trainer.run.events import Event, RunEnded, RunHandedOver, RunStarted, Warned
+from tui_trainer.run.interface import Run
+from tui_trainer.run.local import preview
+from tui_trainer.run.notify import notification_text
+from tui_trainer.run.resume import Carried, summary_lines
 from tui_trainer.run.signals import end_within_grace
-from tui_trainer.run.state import RunState, by
-from tui_trainer.text import clean, clean_lines, clock, fixed, number, size, span
-
-QUIET = 30.0
-"""Seconds after which a run that has printed nothing says where it is."""
-
-MOST_LAYERS = 20
-"""A model of more layers is told by their number alone."""
+from tui_trainer.run.state import RunState
 
 
 def watch(run: Run, *, json: bool = False) -> int:
     """Run to the end, printing as it goes; the exit code is the run's own."""
-    printer = JsonPrinter() if json else LinePrinter(run)
-    call = Caller(run) if sys.stderr and sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else None
+    printer = JsonPrinter(run) if json else LinePrinter(run)
+    notifies = bool(sys.stderr and sys.stderr.isatty() and os.environ.get("TERM") != "dumb")
     exit_code = 1
-    with signals(run):
+    with signals_as_commands(run):
         for event in run.events():
-            with deaf():
+            with ignore_write_errors():
                 printer.show(event)
-                if call:
-                    call.about(event)
+                if notifies:
+                    notify_terminal(run, event, printer.state)
             if isinstance(event, RunEnded):
                 exit_code = event.exit_code
             elif isinstance(event, RunHandedOver):
                 exit_code = 0
-    with deaf():
+    with ignore_write_errors():
         if sys.stdout:
             sys.stdout.flush()
     return exit_code
@@ -74,15 +48,15 @@ def show_preview(carried: Carried) -> int:
         if isinstance(event, Warned):
             printer.show(event)
         elif isinstance(event, RunStarted):
-            print("\n".join(told(event, carried.folder)))
+            print("\n".join(summary_lines(event, carried.folder)))
         elif isinstance(event, RunEnded):
             return event.exit_code
     return 0
 
 
 @contextmanager
-def deaf() -> Iterator[None]:
-    """A reader that has gone, a closed terminal or a full disk costs the output and not the training."""
+def ignore_write_errors() -> Iterator[None]:
+    """A broken pipe, a closed terminal or a full disk costs the output and not the training."""
     try:
         yield
     except OSError:
@@ -94,7 +68,7 @@ def deaf() -> Iterator[None]:
 
 
 @contextmanager
-def signals(run: Run) -> Iterator[None]:
+def signals_as_commands(run: Run) -> Iterator[None]:
     """SIGINT, SIGTERM and SIGHUP ask the run to save and end. A second SIGINT ends the process at once."""
 
     asked = False
@@ -135,201 +109,8 @@ def _silence(stream: object) -> None:
     os.close(nowhere)
 
 
-class Caller:
-    """Lets the terminal that stderr is call somebody who looks elsewhere."""
-
-    def __init__(self, run: Run) -> None:
-        self._run, self._state = run, run.earlier
-
-    def about(self, event: Event) -> None:
-        self._state.apply(event)
-        if (text := sentence(event, self._state)) and self._run.folder:
-            how = how_to_call(self._run, self._state)
-            sys.stderr.write(sequence(how, self._run.folder.path.name, text))
-            sys.stderr.flush()
-
-
-class JsonPrinter:
-    """One event a line on stdout; warnings and errors on stderr for people too."""
-
-    def show(self, event: Event) -> None:
-        print(to_json(event), flush=True)
-        if isinstance(event, Warned):
-            print(f"warning: {clean(event.text, 500)}", file=sys.stderr)
-        if isinstance(event, RunEnded) and event.error:
-            print(clean_lines(event.error), file=sys.stderr)
-
-
-class LinePrinter:
-    """A table row per epoch, a line when nothing else was said for a while, and a summary."""
-
-    ROW = "{epoch:>9}  {train:>10}  {valid:>10}  {score:>{wide}}  {lr:>9}  {time:>7}  {speed:>16}"
-
-    def __init__(self, run: Run | None) -> None:
-        self._run = run
-        self._state = run.earlier if run else RunState()
-        self._out, self._err = (
-            PipeConsole(file=file, force_terminal=bool(file and file.isatty()), highlight=False, soft_wrap=True)
-            for file in (sys.stdout, sys.stderr)
-        )
-        self._live = self._out.is_terminal and not self._out.is_dumb_terminal
-        """A progress line may be rewritten in place."""
-        self._last = self._drawn = time.monotonic()
-        self._waited = False
-        """It was told what the run waits for."""
-        self._wide = 8
-        """Cells of the column of scores."""
-
-    def show(self, event: Event) -> None:
-        self._state.apply(event)
-        shower: Callable[[], None] | None = None
-        match event:
-            case Preparing(what=what):
-                if self._state.phase == "waiting":
-                    self._progress(f"{clean(what)} ...") if self._live else self._waits(what)
-                elif what not in ("validation", "test", "device", "model"):
-                    self._progress(f"preparing {clean(what)} ...") if self._live else self._talk_seldom(what)
-            case RunStarted():
-                shower = partial(self._started, event)
-            case BatchTrained():
-                self._trained()
-            case EpochEnded():
-                shower = self._epoch
-            case LearningRateChanged():
-                self._talk(f"learning rate {number(event.lr)} ({clean(event.by, 40)})")
-            case RunPaused():
-                word = "parked" if event.why == "parked" else "paused"
-                self._talk(f"{word}: {clean(event.text, 500)}" if event.text else f"{word}{by(event.by)}")
-            case RunResumed():
-                self._talk(f"carries on{by(event.by)}")
-            case RunHandedOver():
-                self._talk("handed over to a process in the background")
-            case Warned(text=text):
-                self._talk(f"warning: {clean(text, 500)}", "yellow")
-            case CheckpointSaved() | Evaluated():
-                pass
-            case RunEnded():
-                shower = self._ended
-        if shower:
-            self._wipe()
-            shower()
-            self._last = time.monotonic()
-
-    # --- parts ---
-
-    def _started(self, started: RunStarted) -> None:
-        s = self._state
-        used = s.settings
-        line = f"{used['model']} · {used['dataset']} · {used['optimizer']} {number(used['lr'])} · {s.device}"
-        self._print(clean(line), "bold")
-        split = f"{s.train_examples:,} train · {s.valid_examples:,} validation"
-        tested = (
-            f" · {s.test_examples:,} test" if s.test_examples else " (the test split)" if s.validates_on_test else ""
-        )
-        self._print(f"{split}{tested} · {clean(s.data)} · seed {used['seed']}")
-        wide = max(len(shape) for _, shape, _ in s.layers)
-        if len(s.layers) > MOST_LAYERS:
-            self._print(f"  {len(s.layers)} layers", "dim")
-        for name, shape, parameters in s.layers if len(s.layers) <= MOST_LAYERS else ():
-            self._print(f"  {clean(name):<12} {shape:>{wide}}  {parameters:>11,}", "dim")
-        self._print(f"  {'parameters':<12} {'':>{wide}}  {s.parameters:>11,}")
-        if self._run and self._run.folder:
-            self._print(clean(self._run.folder.path))
-        if started.resumed_from is not None:
-            self._print("\n" + "\n".join(told(started)))
-        self._print("")
-        self._wide = max(8, len(title(s.main.name)))
-        head = self.ROW.format(
-            epoch="epoch",
-            train="train loss",
-            valid="valid loss",
-            score=title(s.main.name),
-            wide=self._wide,
-            lr="lr",
-            time="time",
-            speed="speed",
-        )
-        self._print(head, "dim")
-        self._drawn = 0.0  # the first report is shown at once
-
-    def _trained(self) -> None:
-        s, now = self._state, time.monotonic()
-        if self._live and now - self._drawn < 0.5:
-            return
-        if not self._live and now - self._last < QUIET and not self._state.settings.get("log_interval"):
-            return
-        _, left = s.seconds_left()
-        line = (
-            f"epoch {s.epoch}/{s.total_epochs}  batch {s.batch:,}/{s.batches:,}  loss {fixed(s.loss)}  "
-            f"{number(s.examples_per_second)} {s.things}/s  {clock(left)} left"
-        )
-        self._progress(line) if self._live else self._print(line)
-        self._last = now
-
-    def _epoch(self) -> None:
-        s, row = self._state, self._state.epochs[-1]
-        speed = f"{number(s.examples_per_second)} {s.things}/s"
-        line = self.ROW.format(
-            epoch=f"{row.epoch}/{s.total_epochs}",
-            train=fixed(row.train_loss),
-            valid=fixed(row.valid_loss),
-            score=figure(row.score, s.main),
-            wide=self._wide,
-            lr=number(row.lr),
-            time=span(row.seconds),
-            speed=speed,
-        )
-        best = s.best is not None and s.best.epoch == row.epoch
-        self._print(line + ("  best" if best else ""), "green" if best else "")
-
-    def _ended(self) -> None:
-        s = self._state
-        ended = s.ended
-        assert ended is not None
-        if ended.error:
-            self._talk(clean_lines(ended.error), "red")
-        if not s.settings:
-            return
-        self._print("")
-        reason = {"out_of_patience": "ended early, out of patience"}.get(ended.reason, ended.reason)
-        self._print(f"{reason} after {clock(ended.seconds)} ({ended.seconds:.1f} s)", "bold")
-        if s.best:
-            self._print(f"best        epoch {s.best.epoch}, {s.told(s.best)}")
-        if s.test:
-            self._print(f"test        {s.told(s.test)}, with the best weights")
-        elif s.best and s.validates_on_test:
-            self._print("test        the best epoch was chosen on the test split itself, as in the tutorial")
-        if self._run and self._run.folder:
-            for row in s.checkpoints.values():
-                if row.kind != "epoch":
-                    self._print(f"{row.kind:<11} {clean(self._run.folder.path / row.path)}  {size(row.bytes)}")
-
-    # --- printing ---
-
-    def _print(self, line: str, style: str = "") -> None:
-        self._out.print(Text(clean_lines(line), style))
-
-    def _talk(self, line: str, style: str = "") -> None:
-        self._wipe()
-        self._err.print(Text(clean_lines(line), style))
-        self._last = time.monotonic()
-
-    def _talk_seldom(self, what: str) -> None:
-        """A step of the preparation, for a log file: not one line a chunk of a download."""
-        if ":" not in what or time.monotonic() - self._last >= 5:
-            self._talk(f"preparing {clean(what)}")
-
-    def _waits(self, what: str) -> None:
-        """What the run waits for before it begins: at once, and then now and then."""
-        if not self._waited or time.monotonic() - self._last >= 5:
-            self._talk(clean(what))
-        self._waited = True
-
-    def _progress(self, line: str) -> None:
-        self._drawn = time.monotonic()
-        self._out.file.write(f"\r\x1b[K{line[: self._out.width - 1]}")
-        self._out.file.flush()
-
-    def _wipe(self) -> None:
-        if self._live:
-            self._out.file.write("\r\x1b[K")
+def notify_terminal(run: Run, event: Event, state: RunState) -> None:
+    """Let the terminal that stderr is notify its user, when `event` is worth it; `state` is that after the event."""
+    if (text := notification_text(event, state)) and run.folder:
+        sys.stderr.write(escape_sequence(notify_mode(run, state), run.folder.path.name, text))
+        sys.stderr.flush()

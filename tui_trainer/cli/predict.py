@@ -2,16 +2,19 @@
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from cyclopts import Parameter
 from rich.text import Text
 
 from tui_trainer.cli.console import PipeConsole, json_line, on_stdout, print_line
+from tui_trainer.cli.gather import output_dir_of, trust_code_of_run
+from tui_trainer.cli.options import RUN, OutputDir, TrustPlugin, option
 from tui_trainer.errors import DataError, UsageError
-from tui_trainer.run.folder import RunFolder
 from tui_trainer.text import clean, number, percent
 
 if TYPE_CHECKING:
+    from tui_trainer.run.folder import RunFolder
     from tui_trainer.training.after.predict import Prediction
     from tui_trainer.training.after.trained import Trained
 
@@ -22,8 +25,32 @@ LONGEST_CLASS = 40
 """Columns that the name of a class takes at most."""
 
 
+def predict_command(
+    run: Annotated[str, Parameter(help=RUN)],
+    /,
+    *images: Annotated[str, Parameter(help="Image files, and folders that are gone through.")],
+    split: Annotated[str | None, option("valid or test: the run's own examples in place of files.")] = None,
+    top: Annotated[int, option("How many classes are shown [default: 3].")] = 3,
+    checkpoint: Annotated[
+        str | None, option("Whose weights: best, last, prev or epoch-N [default: best, else last].")
+    ] = None,
+    device: Annotated[
+        str | None, option("Where to compute [default: as the run, or the CPU where that is not here].")
+    ] = None,
+    trust_plugin: TrustPlugin = None,
+    output_dir: OutputDir = None,
+    json: Annotated[bool, option("One JSON object a line on stdout.")] = False,
+) -> int:
+    """What a trained model says of image files, or how right it is on the run's own examples."""
+    from tui_trainer.run import folder
+
+    found = folder.find(run, output_dir_of(output_dir))
+    trust_code_of_run(found, trust_plugin)
+    return predict(found, images, split=split, top=top, checkpoint=checkpoint, device=device, as_json=json)
+
+
 def predict(
-    folder: RunFolder,
+    folder: "RunFolder",
     images: tuple[str, ...],
     *,
     split: str | None,

@@ -1,4 +1,4 @@
-"""The process that looks at data or model before a run: settings in on standard input, JSON lines out.
+"""The preview process, which loads data or model before a run: settings in on standard input, JSON lines out.
 
     python -m tui_trainer.cli.preview data|model
 
@@ -47,13 +47,13 @@ def _newest(waiting: "queue.SimpleQueue[Order]") -> Iterator[Order]:
         yield order
 
 
-def look(kind: str, settings: Settings, wanted: Iterator[Order]) -> Iterator[Answer]:
-    """All there is to tell. A fault is the last answer."""
+def preview(kind: str, settings: Settings, wanted: Iterator[Order]) -> Iterator[Answer]:
+    """What is found, answer by answer; a fault is the last one."""
     try:
         yield Answer(preparing="torch")
-        from tui_trainer.training.before import preview as looks  # torch takes seconds
+        from tui_trainer.training.before import preview as previews  # torch takes seconds
 
-        yield from looks.at_data(settings, wanted) if kind == "data" else looks.at_model(settings)
+        yield from previews.at_data(settings, wanted) if kind == "data" else previews.at_model(settings)
     except TrainerError as error:
         yield Answer(error=str(error), exit_code=error.exit_code)
     except (Exception, SystemExit) as error:  # code of the user's own may do anything
@@ -69,7 +69,7 @@ def main() -> NoReturn:
     with os.fdopen(os.dup(1), "wb") as answers:
         os.dup2(2, 1)  # what libraries and code of the user's own print must not come between
         settings = Settings(**json.loads(sys.stdin.buffer.readline()))
-        for answer in look(sys.argv[1], settings, orders(sys.stdin.buffer)):
+        for answer in preview(sys.argv[1], settings, orders(sys.stdin.buffer)):
             code = answer.exit_code
             try:
                 answers.write(answer.line())

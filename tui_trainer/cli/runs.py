@@ -1,19 +1,27 @@
-"""Runs and models as lines, or as JSON: `tui-trainer runs`, `compare` and `models` without a screen."""
+"""`tui-trainer runs` and `compare`: runs as lines or as JSON, without a screen."""
 
+import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from cyclopts import Parameter
 from rich.text import Text
 
+from tui_trainer.cli import screens
 from tui_trainer.cli.console import json_line, on_stdout, print_line
-from tui_trainer.cli.models import CLASSES, SIDE
-from tui_trainer.runs.comparison import LETTERS, differing, figures
-from tui_trainer.runs.listing import LIVE, Summary
-from tui_trainer.text import ago, clean, fixed, number, size
+from tui_trainer.cli.gather import output_dir_of
+from tui_trainer.cli.options import OutputDir, no_such_option, option
+from tui_trainer.errors import UsageError
+from tui_trainer.settings.sources import resolve
+from tui_trainer.text import ago, clean, fixed, number
 
-COLUMNS: dict[str, Callable[[Summary], str]] = {
+if TYPE_CHECKING:
+    from tui_trainer.runs.listing import Summary
+
+COLUMNS: dict[str, Callable[["Summary"], str]] = {
     "name": lambda run: run.name,
     "state": lambda run: run.state.replace("_", " "),
     "age": lambda run: ago(time.time() - run.started),
@@ -29,11 +37,73 @@ NUMBERS = ("lr", "epoch", "score", "loss")
 """Columns that are flush right."""
 STYLES = {"failed": "red", "diverged": "red", "lost": "red", "unreadable": "red", "paused": "yellow"}
 STYLES |= dict.fromkeys(("stopped", "interrupted"), "yellow") | dict.fromkeys(("finished", "out_of_patience"), "green")
-STYLES |= {state: "cyan" for state in LIVE if state != "paused"}
 
 
-def show_runs(runs: Sequence[Summary]) -> None:
+def runs_command(
+    *query: Annotated[
+        str,
+        Parameter(
+            help="Which runs: state:live, model:cnn, 'lr<0.01', 'accuracy>90%', 'mae<0.4', 'age<2d', any setting, or "
+            "a part of the name. All must hold; -model:cnn is the opposite. Quote < and >, which mean something to the "
+            "shell.",
+            allow_leading_hyphen=True,
+        ),
+    ],
+    sort: Annotated[
+        str, option("age (the newest first), score, loss, name, state, lr, or a score such as mae.")
+    ] = "age",
+    output_dir: OutputDir = None,
+    json: Annotated[bool, option("One JSON object a line on stdout.")] = False,
+) -> int:
+    """The runs in a folder: their state, settings and best score."""
+    from tui_trainer.runs.listing import list_runs
+    from tui_trainer.runs.query import measured_in, ordered, parse
+
+    if mistyped := [word for word in query if word.startswith("--")]:
+        raise UsageError(no_such_option(mistyped[0], runs_command))
+    place = output_dir_of(output_dir)
+    if output_dir and not os.path.isdir(os.path.expanduser(output_dir)):
+        raise UsageError(f"There is no folder {clean(output_dir)}.")
+    found = list_runs(place)
+    measured = measured_in(found)
+    shown = ordered(filter(parse(query, measured), found), sort, measured)
+    if json:
+        show_runs_as_json(shown)
+    elif shown:
+        show_runs(shown)
+    else:
+        print(nothing(len(found), query, place), file=sys.stderr)
+    return 0
+
+
+def compare_command(
+    *runs: Annotated[str, Parameter(help="From 2 to 8 runs: folders, names, beginnings of names, or `last`.")],
+    no_ui: Annotated[bool, option("A table instead of the screen.")] = False,
+    output_dir: OutputDir = None,
+    json: Annotated[bool, option("One JSON object on stdout: the runs, and the settings that differ.")] = False,
+) -> int:
+    """Runs side by side: their curves, what came out, and the settings that differ."""
+    from tui_trainer.run import folder
+    from tui_trainer.runs.comparison import to_compare
+
+    place = output_dir_of(output_dir)
+    found = [folder.find(run, place) for run in runs]
+    compared = to_compare(found)
+    if json:
+        show_comparison_as_json(compared)
+        return 0
+    if no_ui or not screens.has_terminal():
+        show_comparison(compared)
+        return 0
+
+    return screens.open_screens(resolve([]), compared=[run.folder for run in compared])
+
+
+def show_runs(runs: Sequence["Summary"]) -> None:
     """A line a run on stdout; in a terminal coloured, and cut at its edge."""
+    from tui_trainer.runs.listing import LIVE
+
+    styles = dict.fromkeys(LIVE, "cyan") | STYLES
     texts = {name: [show(run) or "-" for run in runs] for name, show in COLUMNS.items()}
     wide = {name: max(len(name), *map(len, cells)) for name, cells in texts.items()}
     out = on_stdout()
@@ -46,12 +116,14 @@ def show_runs(runs: Sequence[Summary]) -> None:
     for i, run in enumerate(runs):
         text = Text(line({name: cells[i] for name, cells in texts.items()}))
         begin = wide["name"] + 2
-        text.stylize(STYLES.get(run.state, ""), begin, begin + wide["state"])
+        text.stylize(styles.get(run.state, ""), begin, begin + wide["state"])
         print_line(out, text)
 
 
-def show_comparison(runs: Sequence[Summary]) -> None:
+def show_comparison(runs: Sequence["Summary"]) -> None:
     """A column a run: what came out, then the settings that differ."""
+    from tui_trainer.runs.comparison import LETTERS, differing, figures
+
     rows = figures(runs)
     differs = differing(runs)
     label = max(map(len, (*rows, *differs)))
@@ -74,19 +146,21 @@ def show_comparison(runs: Sequence[Summary]) -> None:
         line(name, found)
 
 
-def show_runs_as_json(runs: Sequence[Summary]) -> None:
+def show_runs_as_json(runs: Sequence["Summary"]) -> None:
     """One object a line."""
     for run in runs:
         print(json_line(as_plain(run)))
 
 
-def show_comparison_as_json(runs: Sequence[Summary]) -> None:
+def show_comparison_as_json(runs: Sequence["Summary"]) -> None:
     """One object: the runs, and the settings that differ with the value in each of them."""
+    from tui_trainer.runs.comparison import differing
+
     differs = {name: [run.settings.get(name) for run in runs] for name in differing(runs)}
     print(json_line({"runs": [as_plain(run) for run in runs], "differs": differs}))
 
 
-def as_plain(run: Summary) -> dict[str, Any]:
+def as_plain(run: "Summary") -> dict[str, Any]:
     """A summary as plain values; `age` is seconds since it began."""
     plain = {f.name: getattr(run, f.name) for f in fields(run) if f.name != "losses"}
     return plain | {"path": str(run.path), "age": round(max(0.0, time.time() - run.started), 3)}
@@ -97,41 +171,3 @@ def nothing(found: int, words: Sequence[str], output_dir: str) -> str:
     if found:
         return f"None of the {found} runs in {clean(output_dir)} match: {clean(' '.join(words))}"
     return f"There are no runs in {clean(output_dir)}. Start one with: tui-trainer"
-
-
-def show_models(rows: Sequence[dict[str, Any]], images: str = "") -> None:
-    """A line a model on stdout, a second where it does not take the `images`, and at the end what the figures are."""
-    texts = {
-        "model": [row["name"] for row in rows],
-        "title": ["the program's own" if row["source"] == "tui-trainer" else row["title"] for row in rows],
-        "parameters": [f"{row['parameters']:,}" if row["parameters"] else "" for row in rows],
-        "image side": [row["sides"] for row in rows],
-        "weights": [size(row["weights_bytes"]) if row["weights_bytes"] else "-" for row in rows],
-    }
-    wide = {name: max(len(name), *map(len, cells)) for name, cells in texts.items()}
-    out = on_stdout()
-
-    def line(cells: dict[str, str]) -> str:
-        right = ("parameters", "weights")
-        return "  ".join(f"{cells[n]:>{wide[n]}}" if n in right else f"{cells[n]:<{wide[n]}}" for n in texts)
-
-    print_line(out, Text(line({name: name for name in texts}), "dim"))
-    for i, row in enumerate(rows):
-        text = Text(line({name: cells[i] for name, cells in texts.items()}) + ("*" if row["license"] else ""))
-        text.stylize("dim" if row["wants"] else "bold", 0, len(row["name"]))
-        print_line(out, text)
-        if row["wants"]:
-            print_line(out, Text(f"  takes {row['wants']}: --image-size {row['image_size']}", "yellow"))
-    sides = images or f"3x{SIDE}x{SIDE}"
-    notes = ["", f"Parameters: for {CLASSES} classes and images of {sides}, or the next size that fits."]
-    if any(row["weights_bytes"] for row in rows):
-        notes.append("Weights: trained on ImageNet, downloaded when a run wants them.")
-    notes += [f"* {text}" for text in sorted({row["license"] for row in rows} - {""})]
-    for note in notes:
-        print_line(out, Text(note, "dim"))
-
-
-def show_models_as_json(rows: Sequence[dict[str, Any]]) -> None:
-    """One object a line."""
-    for row in rows:
-        print(json_line(row))

@@ -1,4 +1,4 @@
-"""What is known of a run's data before it is read: by its facts, or by a short look into its folder. Never by torch."""
+"""What is known of a run's data before it is read: from the catalog, or from the names in its folder. No torch."""
 
 import importlib.util
 import os
@@ -16,7 +16,7 @@ from tui_trainer.own.arguments import arguments
 from tui_trainer.settings.schema import Settings
 from tui_trainer.text import clean, size
 
-LONGEST_LOOK = 0.3
+LONGEST_COUNT = 0.3
 """Seconds for which files are counted at the most: a form must not wait for a slow disk."""
 
 
@@ -171,7 +171,7 @@ def _count(splits: tuple[tuple[str, ...], ...], _: int) -> tuple[int, int, int, 
     Raises:
         OSError: a folder cannot be read.
     """
-    counts, until = [0, 0, 0], time.monotonic() + LONGEST_LOOK
+    counts, until = [0, 0, 0], time.monotonic() + LONGEST_COUNT
     for number, folders in enumerate(splits):
         for folder in folders:
             for path in images_in(folder):

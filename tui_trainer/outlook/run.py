@@ -1,4 +1,4 @@
-"""What a run will be, said from its settings and a look at this machine, without torch and before anything is made."""
+"""What a run will be, from its settings and this machine, before anything is made. No torch."""
 
 import dataclasses
 import os
@@ -78,7 +78,7 @@ class Outlook:
         return [counts, f"{steps}{parameters}", f"{device.removeprefix('device  ')} · {data}"]
 
 
-def look(settings: Settings) -> Outlook:
+def describe_run(settings: Settings) -> Outlook:
     """What a run with these settings will be."""
     s, data = settings, describe(settings)
     train, valid, test = data.train, data.valid, data.test

@@ -1,1 +1,1 @@
-"""What a run says, can be told, and leaves on disk. Knows neither torch nor a screen."""
+"""One run: its events, its commands and its folder on disk. Imports neither torch nor Textual."""

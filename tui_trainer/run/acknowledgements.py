@@ -1,4 +1,4 @@
-"""Which events say that a run has carried out a command. There is no other answer, and every viewer sees it."""
+"""Which events acknowledge a command: there is no other reply, and every viewer sees it."""
 
 from tui_trainer.run import commands
 from tui_trainer.run.commands import Command
@@ -14,7 +14,7 @@ from tui_trainer.run.events import (
     Warned,
 )
 
-ANSWERS: dict[type[Command], tuple[str, tuple[type[Event], ...]]] = {
+ACKNOWLEDGEMENTS: dict[type[Command], tuple[str, tuple[type[Event], ...]]] = {
     commands.Pause: ("pausing", (RunPaused,)),
     commands.Park: ("parking", (RunPaused,)),
     commands.Continue: ("carrying on", (RunResumed,)),
@@ -27,12 +27,12 @@ ANSWERS: dict[type[Command], tuple[str, tuple[type[Event], ...]]] = {
     commands.SkipBatch: ("leaving it out", (RunResumed,)),
     commands.RollBack: ("going back", (RunResumed,)),
 }
-"""What is said of a command until the run has carried it out, and the events that say it has."""
+"""For each command the words shown until it is carried out, and the events that say that it has been."""
 
 
-def is_answered(command: Command, event: Event) -> bool:
+def is_acknowledged(command: Command, event: Event) -> bool:
     """True when `event` says that `command` was carried out, or why it was not."""
-    _, kinds = ANSWERS[type(command)]
+    _, kinds = ACKNOWLEDGEMENTS[type(command)]
     if isinstance(event, Warned):
         return event.answers == type(command).__name__
     if isinstance(event, RunPaused) and isinstance(command, commands.Park | commands.Continue):

@@ -1,4 +1,4 @@
-"""What a run can be told. A command is carried out after the batch in hand; the event that follows is its answer."""
+"""Commands to a run. Each is carried out after the batch in hand; the event that follows acknowledges it."""
 
 import queue
 from collections import deque
@@ -175,17 +175,17 @@ class Inbox:
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._first: deque[Command] = deque()
-        """Commands that are looked at before those in the queue; for the training thread alone."""
+        """Commands that are taken before those in the queue; for the training thread alone."""
         self.stop: Stop | HandOver | None = None
-        """The first order to end here: seen at once by what takes long and takes no other orders."""
+        """The first command that ends the run here: checked at once by what takes long and takes no other commands."""
         self.watched_here = False
-        """Somebody looks at the screen of this process."""
+        """The screen of this process shows the run."""
         self.watched_elsewhere = 0
         """Viewers in other processes."""
 
     @property
     def watched(self) -> bool:
-        """Somebody looks, and can answer when the run asks what to do."""
+        """Somebody watches, and can answer when the run asks what to do."""
         return self.watched_here or self.watched_elsewhere > 0
 
     @property

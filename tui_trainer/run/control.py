@@ -24,7 +24,7 @@ from platformdirs import user_state_path
 
 from tui_trainer.run import commands
 from tui_trainer.run.commands import Inbox
-from tui_trainer.run.lock import keep_from_workers, not_kept_any_more
+from tui_trainer.run.lock import keep_from_workers, stop_keeping
 from tui_trainer.text import clean
 
 PROTOCOL = 1
@@ -36,15 +36,15 @@ CLIENTS = 16
 PATIENCE = 5.0
 """Seconds that a line may take to arrive, once begun."""
 FAULTS = 10
-"""Lines that are no commands, after which a client is left."""
+"""Lines that are no commands, after which a client is disconnected."""
 BACKLOG = 200
 """Commands that may wait for the run; a batch takes a moment, and nobody types faster."""
 SHARE = 0.005
 """Fraction of a core that clients can cost, whatever they send."""
 LONGEST_PATH = 100
 """Bytes of a socket's path: the system's own limit is 108, or 104 on macOS."""
-LOOK = 5.0
-"""Seconds between two looks whether the socket is still there."""
+CHECK_EVERY = 5.0
+"""Seconds between two checks whether the socket file is still there."""
 
 
 def socket_path(folder: Path) -> Path:
@@ -87,7 +87,7 @@ def peer_uid(connection: socket.socket) -> int | None:
 
 
 class Client:
-    """One end of a connection: what has come of its line, and what it has not read yet."""
+    """A connected client: the part of its next line that has arrived, and the replies that it has not read yet."""
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
@@ -113,10 +113,10 @@ class Control:
         self._listener: socket.socket | None = None
         self._inode = 0
         self._ends = threading.Event()
-        self._heard_end, self._says_end = socket.socketpair()
-        for end in (self._heard_end, self._says_end):
+        self._wake_reader, self._wake_writer = socket.socketpair()
+        for end in (self._wake_reader, self._wake_writer):
             keep_from_workers(end.fileno(), end.close)
-        self._selector.register(self._heard_end, selectors.EVENT_READ, None)
+        self._selector.register(self._wake_reader, selectors.EVENT_READ, None)
         self._thread: threading.Thread | None = None
         if not hasattr(socket, "AF_UNIX"):
             self.problem = "This system has no Unix sockets."
@@ -125,23 +125,23 @@ class Control:
             self._thread.start()
 
     def close(self) -> None:
-        """Take the socket away and leave all clients."""
+        """Remove the socket and disconnect all clients."""
         if self._ends.is_set():
             return
         self._ends.set()
-        self._says_end.send(b"x")
+        self._wake_writer.send(b"x")
         if self._thread is not None:
             self._thread.join(2)
         for client in list(self._clients):
-            self._leave(client)
+            self._disconnect(client)
         if self._listener is not None:
             self._unlisten()
             with contextlib.suppress(OSError):
                 if os.lstat(self.path).st_ino == self._inode:
                     self.path.unlink()
         self._selector.close()
-        for end in (self._heard_end, self._says_end):
-            not_kept_any_more(end.fileno())
+        for end in (self._wake_reader, self._wake_writer):
+            stop_keeping(end.fileno())
             end.close()
 
     # --- the socket ---
@@ -182,7 +182,7 @@ class Control:
     def _unlisten(self) -> None:
         if self._listener is not None:
             self._selector.unregister(self._listener)
-            not_kept_any_more(self._listener.fileno())
+            stop_keeping(self._listener.fileno())
             self._listener.close()
             self._listener = None
 
@@ -199,10 +199,10 @@ class Control:
     def _serve(self) -> None:
         looked = time.monotonic()
         while not self._ends.is_set():
-            ready = self._selector.select(0.5 if self._clients else LOOK)
+            ready = self._selector.select(0.5 if self._clients else CHECK_EVERY)
             began = time.thread_time()
             for key, mask in ready:
-                if key.fileobj is self._heard_end:
+                if key.fileobj is self._wake_reader:
                     return
                 if key.data is None:
                     self._accept()
@@ -213,8 +213,8 @@ class Control:
             now = time.monotonic()
             for client in list(self._clients):
                 if client.since and now - client.since > PATIENCE:
-                    self._leave(client)
-            if now - looked > LOOK:
+                    self._disconnect(client)
+            if now - looked > CHECK_EVERY:
                 looked = now
                 self._listen_again()
             if ready:
@@ -242,7 +242,7 @@ class Control:
         self._clients.append(client)
         keep_from_workers(connection.fileno(), connection.close)
         self._selector.register(connection, selectors.EVENT_READ, client)
-        self._say(client, {"tui_trainer": version("tui-trainer"), "protocol": PROTOCOL, "pid": os.getpid()})
+        self._reply(client, {"tui_trainer": version("tui-trainer"), "protocol": PROTOCOL, "pid": os.getpid()})
 
     def _read(self, client: Client) -> None:
         try:
@@ -252,7 +252,7 @@ class Control:
         except OSError:
             data = b""
         if not data:
-            self._leave(client)
+            self._disconnect(client)
             return
         client.read += data
         *lines, rest = client.read.split(b"\n")
@@ -262,12 +262,12 @@ class Control:
             if len(line) > LINE or client.faults >= FAULTS:
                 break
             if line.strip():
-                self._hear(client, bytes(line))
+                self._take_line(client, bytes(line))
         if client.faults >= FAULTS or len(rest) > LINE or any(len(line) > LINE for line in lines):
-            self._leave(client)
+            self._disconnect(client)
 
-    def _hear(self, client: Client, line: bytes) -> None:
-        """Take one line."""
+    def _take_line(self, client: Client, line: bytes) -> None:
+        """Carry out one line, or reply why not."""
         known: Any = None
         try:
             values = json.loads(line)
@@ -275,28 +275,28 @@ class Control:
                 raise ValueError("a line must be a JSON object")
             known = values.get("id") if isinstance(values.get("id"), int) else None
             if "hello" in values:
-                self._greet(client, values)
+                self._take_hello(client, values)
                 return
             command = commands.from_json(values, client.name)
             if self._inbox.waiting >= BACKLOG:
                 raise ValueError("too many commands wait already")
         except (ValueError, RecursionError) as error:
             client.faults += 1
-            self._say(client, {"id": known, "error": clean(error)})
+            self._reply(client, {"id": known, "error": clean(error)})
             return
         self._inbox.send(command)
-        self._say(client, {"id": known, "taken": True})
+        self._reply(client, {"id": known, "taken": True})
 
-    def _greet(self, client: Client, values: dict[str, Any]) -> None:
+    def _take_hello(self, client: Client, values: dict[str, Any]) -> None:
         client.name = clean(values["hello"], 40)
         watches = values.get("watches") is True
         self._inbox.watched_elsewhere += watches - client.watches
         client.watches = watches
 
-    def _say(self, client: Client, values: dict[str, Any]) -> None:
+    def _reply(self, client: Client, values: dict[str, Any]) -> None:
         client.unread += line_of(values)
         if len(client.unread) > LINE:
-            self._leave(client)  # it does not read
+            self._disconnect(client)  # it does not read
         else:
             self._write(client)
 
@@ -309,18 +309,18 @@ class Control:
         except BlockingIOError:
             pass
         except OSError:
-            self._leave(client)
+            self._disconnect(client)
             return
         wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.unread else 0)
         self._selector.modify(client.connection, wanted, client)
 
-    def _leave(self, client: Client) -> None:
+    def _disconnect(self, client: Client) -> None:
         if client not in self._clients:
             return
         self._clients.remove(client)
         self._inbox.watched_elsewhere -= client.watches
         self._selector.unregister(client.connection)
-        not_kept_any_more(client.connection.fileno())
+        stop_keeping(client.connection.fileno())
         client.connection.close()
 
 

@@ -1,4 +1,4 @@
-"""Whether one may leave a run: what a hang-up and a log-out do to it, and what a kill would cost just now."""
+"""What a hang-up and a log-out do to a run, and how many steps a kill would cost just now."""
 
 import contextlib
 import os
@@ -17,8 +17,8 @@ _CONFIGS = ("usr/lib/systemd", "usr/local/lib/systemd", "run/systemd", "etc/syst
 
 
 @dataclass(frozen=True, slots=True)
-class Stay:
-    """What becomes of a run without its user."""
+class AfterDisconnect:
+    """What becomes of a run when its user disconnects."""
 
     hang_up: bool = True
     """It goes on when its terminal closes."""
@@ -26,15 +26,15 @@ class Stay:
     """Why it ends when its user logs out; empty when it does not."""
 
 
-def stay_of(pid: int) -> Stay:
-    """What becomes of the process `pid`: one that somebody else's terminal controls may end with that."""
+def after_disconnect(pid: int) -> AfterDisconnect:
+    """What becomes of the process `pid`. One in another terminal may end when that is closed; this one goes on."""
     import psutil  # a hundredth of a second, for a screen that shows a run
 
     try:
         terminal = psutil.Process(pid).terminal()
     except psutil.Error:
         terminal = None
-    return Stay(hang_up=terminal is None or pid == os.getpid(), log_out=why_it_ends_at_log_out(pid))
+    return AfterDisconnect(hang_up=terminal is None or pid == os.getpid(), log_out=why_it_ends_at_log_out(pid))
 
 
 def why_it_ends_at_log_out(pid: int) -> str:
@@ -87,27 +87,27 @@ def unsaved_steps(state: RunState) -> int:
     return max(0, state.step - max((row.step for row in state.checkpoints.values()), default=0))
 
 
-def lamp(state: RunState, stay: Stay, now: float) -> tuple[str, str]:
+def status_line(state: RunState, on: AfterDisconnect, now: float) -> tuple[str, str]:
     """Whether one may leave, in a few words, with a style: `good` or `warning`. `now` is Unix time in seconds."""
     if state.is_over or not state.step:
         return "", ""
     unsaved = f"{unsaved_steps(state):,} steps unsaved"
     if not state.checkpoints:
         return "warning", f"○ nothing saved yet · {unsaved}"
-    if stay.log_out:
+    if on.log_out:
         return "warning", f"○ ends at log-out · {unsaved}"
-    if not stay.hang_up:
+    if not on.hang_up:
         return "warning", f"○ in another terminal · {unsaved}"
     saved = ago(now - max(row.at for row in state.checkpoints.values()))
     return "good", f"● safe to leave · saved {saved} · {unsaved}"
 
 
-def in_sentences(state: RunState, stay: Stay, now: float) -> str:
+def explanation(state: RunState, on: AfterDisconnect, now: float) -> str:
     """The same for a question: what is kept, and what becomes of the run."""
     kept = "Nothing is saved yet."
     if state.checkpoints:
         saved = ago(now - max(row.at for row in state.checkpoints.values()))
         kept = f"Saved {saved}, {unsaved_steps(state):,} steps since then."
-    if stay.log_out:
-        return f"{kept}\nIn the background it would not outlive your log-out: {stay.log_out}."
+    if on.log_out:
+        return f"{kept}\nIn the background it would not outlive your log-out: {on.log_out}."
     return kept

@@ -1,4 +1,4 @@
-"""A run iterated in a thread of its own, for a screen that must never wait for it nor be waited for."""
+"""Iterates a run in a thread of its own, so that neither the screen nor the training waits for the other."""
 
 import threading
 import time
@@ -7,37 +7,37 @@ from collections.abc import Callable, Iterable
 
 from tui_trainer.errors import TrainerError
 from tui_trainer.run.events import Event, RunEnded, RunHandedOver
-from tui_trainer.run.local import Run
+from tui_trainer.run.interface import Run
 from tui_trainer.run.recorded import RecordedRun
 
 
 class Feed:
     """Starts the thread that iterates `run`: for a local run, the training thread.
 
-    Events wait here until they are taken. `nudge` is called from the thread when the first of them arrives, and not
+    Events wait here until they are taken. `wake` is called from the thread when the first of them arrives, and not
     again before they are taken, so that at most one message is on its way to the screen.
 
     A run that is read from its folder may have a day of events at once. They come in bunches, and the next is read
     when the last was taken: memory stays small, and keys are answered in between. A run that trains never waits.
     """
 
-    def __init__(self, run: Run, nudge: Callable[[], None]) -> None:
+    def __init__(self, run: Run, wake: Callable[[], None]) -> None:
         self.run = run
-        self._nudge: Callable[[], None] | None = nudge
+        self._wake: Callable[[], None] | None = wake
         self._waiting: list[Event] = []
-        self._nudged = False
+        self._woken = False
         self._lock = threading.Lock()
         self._taken = threading.Event()
         self.given = 0
         """Events taken so far."""
         self.since = time.time()
-        """When somebody began to look, Unix seconds: what happened before is history."""
+        """When this viewer began, Unix seconds; earlier events are history."""
         self.ended: RunEnded | None = None
         """The last event, once it has come."""
         self.handed_over = False
         """A process in the background goes on with the run."""
         # Not a daemon when it trains: a closed terminal ends the screen, not the run.
-        self.thread = threading.Thread(target=self._pump, name="training", daemon=not run.trains_here)
+        self.thread = threading.Thread(target=self._iterate, name="training", daemon=not run.trains_here)
 
     def start(self) -> None:
         self.run.watched(True)
@@ -52,20 +52,20 @@ class Feed:
         """The events since the last call, in order."""
         with self._lock:
             events, self._waiting = self._waiting, []
-            self._nudged = False
+            self._woken = False
             self.given += len(events)
             self._taken.set()
         return events
 
     def leave(self) -> None:
-        """Nobody looks any more: the run goes on, its events are dropped here (they are in the journal)."""
+        """Stop watching: the run goes on, its events are dropped here (they are in the journal)."""
         self.run.watched(False)
         with self._lock:
-            self._nudge = None
+            self._wake = None
             self._waiting.clear()
             self._taken.set()
 
-    def _pump(self) -> None:
+    def _iterate(self) -> None:
         try:
             for events in self._bunches():
                 self._deliver(events)
@@ -97,15 +97,15 @@ class Feed:
                 self.ended = event
             self.handed_over = isinstance(event, RunHandedOver)
         with self._lock:
-            nudge = self._nudge
-            if nudge is None:
+            wake = self._wake
+            if wake is None:
                 return
             self._waiting += events
             self._taken.clear()
-            nudged, self._nudged = self._nudged, True
-        if not nudged:
+            woken, self._woken = self._woken, True
+        if not woken:
             try:
-                nudge()
+                wake()
             except Exception:  # the screen is gone or going: that is no reason to stop training
                 self.leave()
         if not self.run.trains_here:

@@ -1,4 +1,4 @@
-"""Whether a run is alive: told to others, and noted in its log when it is not."""
+"""A run's sign of life: for other processes, and stack traces in its log when nothing has happened for long."""
 
 import contextlib
 import faulthandler
@@ -7,13 +7,13 @@ import time
 from tui_trainer.run.folder import RunFolder
 
 
-class Pulse:
-    """Tells others that a run is alive; and when it is not, notes in log.txt where each of its threads stands."""
+class Heartbeat:
+    """Touches the lock file now and then; after `SILENCE` without one, every thread's stack goes to log.txt."""
 
     SILENCE = 120.0
     """Seconds without an event after which something hangs, or takes very long."""
     EVERY = 1.0
-    """Seconds between two beats at most: each starts a thread."""
+    """Seconds from one beat to the next at least: each starts the watchdog thread of faulthandler anew."""
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder, self._log = folder, None
@@ -23,7 +23,7 @@ class Pulse:
         self.beat(resting=False)
 
     def beat(self, *, resting: bool) -> None:
-        """Something happened; `resting` when nothing will for a while, on purpose."""
+        """Something happened; `resting` switches the watchdog off, while a run is paused or waits."""
         now = time.monotonic()
         if now - self._beaten < self.EVERY and not resting:
             return

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from tui_trainer.run.events import Event, Warned, from_json, to_json
+from tui_trainer.run.events import Event, Warned
+from tui_trainer.run.events_json import from_json, to_json
 
 
 class Journal:

@@ -28,8 +28,8 @@ class Held:
 
     fd: int
     """Its descriptor. A process that inherits it holds the lock too, so that a run changes hands without letting go."""
-    given: bool = False
-    """Another process has it now and goes on with the run."""
+    handed_over: bool = False
+    """A process that inherited the descriptor holds it from here on, and goes on with the run."""
 
 
 class Lock:
@@ -63,11 +63,11 @@ class Lock:
             try:
                 yield held
             finally:
-                if not held.given:
+                if not held.handed_over:
                     with contextlib.suppress(OSError):
                         os.ftruncate(held.fd, 0)  # it ended well: another host need not wait for a sign of life
         finally:
-            not_kept_any_more(held.fd)
+            stop_keeping(held.fd)
             os.close(held.fd)
 
     def _sign(self, fd: int) -> None:
@@ -87,7 +87,7 @@ class Lock:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._sign(fd)
         old, held.fd = held.fd, fd
-        not_kept_any_more(old)
+        stop_keeping(old)
         os.close(old)
 
     def _refuse_foreign(self) -> None:
@@ -193,17 +193,17 @@ def keep_from_workers(fd: int, close: Callable[[], object] | None = None) -> Non
     _own[fd] = close or partial(os.close, fd)
 
 
-def not_kept_any_more(fd: int) -> None:
-    """To be said before a descriptor of `keep_from_workers` is closed."""
+def stop_keeping(fd: int) -> None:
+    """Forget a descriptor of `keep_from_workers`, before it is closed here."""
     _own.pop(fd, None)
 
 
-def _let_go() -> None:
-    """In a forked child."""
+def _close_in_child() -> None:
+    """Run in a forked child: close what belongs to the parent alone."""
     for close in _own.values():
         with contextlib.suppress(OSError):
             close()
     _own.clear()
 
 
-os.register_at_fork(after_in_child=_let_go)
+os.register_at_fork(after_in_child=_close_in_child)

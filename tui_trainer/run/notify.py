@@ -1,4 +1,4 @@
-"""What is worth calling somebody for, and how it is sent to an address on the web.
+"""Which events are worth a notification, and the HTTP POST that sends it.
 
 A notification never delays a training and never ends one: it is sent from a thread of its own, and when it does not
 arrive the run says so once.
@@ -17,10 +17,10 @@ from tui_trainer.run.state import RunState
 from tui_trainer.text import clean, clock, number, without_secrets
 
 
-def sentence(event: Event, state: RunState) -> str | None:
-    """What to call somebody for when `event` has happened, as `state` knows by now; None for everything else.
+def notification_text(event: Event, state: RunState) -> str | None:
+    """The text of the notification for `event`; None when it is worth none. `state` is the fold up to it.
 
-    Nobody is called for what a person has just asked for: a pause, a stop, Ctrl-C, another learning rate.
+    There is none for what a person has just asked for: a pause, a stop, Ctrl-C, another learning rate.
     """
     match event:
         case RunEnded():
@@ -61,12 +61,12 @@ def _so_far(state: RunState) -> str:
     return f", best {state.headline(state.best)} in epoch {state.best.epoch}" if state.best else ""
 
 
-def lost(state: RunState) -> str:
-    """What to call somebody for when the process that trains is gone without a word."""
+def lost_text(state: RunState) -> str:
+    """The notification when the process that trains is gone without a `RunEnded`."""
     return f"the process that trained is gone, in epoch {state.epoch}{_so_far(state)}"
 
 
-class Post:
+class Notifier:
     """Sends sentences to a web address, one after the other: an HTTP POST of plain text, its `Title` the run's name."""
 
     TIMEOUT = 10.0
@@ -130,7 +130,7 @@ def post(url: str, title: str, text: str, timeout: float) -> None:
     """
     import urllib.request  # with ssl a tenth of a second: only for a run that has something to say
 
-    class Stays(urllib.request.HTTPRedirectHandler):
+    class NoRedirects(urllib.request.HTTPRedirectHandler):
         def redirect_request(self, *_: Any, **__: Any) -> None:
             return None
 
@@ -142,7 +142,7 @@ def post(url: str, title: str, text: str, timeout: float) -> None:
         headers["Authorization"] = "Basic " + base64.b64encode(f"{unquote(name)}:{unquote(password)}".encode()).decode()
     address = urlunsplit((parts.scheme, host, parts.path or "/", parts.query, ""))
     request = urllib.request.Request(address, text.encode(), headers, method="POST")
-    with urllib.request.build_opener(Stays).open(request, timeout=timeout):
+    with urllib.request.build_opener(NoRedirects).open(request, timeout=timeout):
         pass
 
 

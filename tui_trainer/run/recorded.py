@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tui_trainer.run.commands import Command
 from tui_trainer.run.connection import Connection, Refused, own_name
-from tui_trainer.run.disconnect import Stay, stay_of
+from tui_trainer.run.disconnect import AfterDisconnect, after_disconnect
 from tui_trainer.run.events import Event, Warned
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.journal import follow, read
@@ -22,7 +22,7 @@ class RecordedRun:
 
     trains_here = False
     POLL = 0.25
-    """Seconds between two looks at a journal that may grow."""
+    """Seconds between two reads of a journal that may grow."""
     BUNCH = 2_000
     """Events given at once at most: folding them takes a hundredth of a second, in which no key is answered."""
 
@@ -44,9 +44,9 @@ class RecordedRun:
         return RunState()
 
     @property
-    def stay(self) -> Stay:
+    def after_disconnect(self) -> AfterDisconnect:
         pid = self.folder.lock.pid() if self.folder else None
-        return stay_of(pid) if pid else Stay()
+        return after_disconnect(pid) if pid else AfterDisconnect()
 
     def send(self, command: Command) -> None:
         """Nobody listens."""
@@ -73,11 +73,11 @@ class RecordedRun:
                 self.caught_up = True
                 if not held:
                     return
-                yield from self._meanwhile()
+                yield from self._between_reads()
                 time.sleep(self.POLL)
 
-    def _meanwhile(self) -> Iterator[list[Event]]:
-        """What is done between two looks at the journal."""
+    def _between_reads(self) -> Iterator[list[Event]]:
+        """What is done between two reads of the journal; its events join those of the run."""
         yield from ()
 
     def so_far(self) -> list[Event]:
@@ -107,8 +107,8 @@ class AttachedRun(RecordedRun):
         super().__init__(folder)
         self._connection: Connection | None = None
         self._watches = False
-        self._told = ""
-        """The newest reason why nobody listens."""
+        self._refusal = ""
+        """Why the last try to connect was refused; told once."""
         self._tried = False
         """It was tried to connect. Until then commands wait: a key may come with the first picture."""
         self._waiting: deque[Command] = deque()
@@ -125,50 +125,50 @@ class AttachedRun(RecordedRun):
             try:
                 connection.send(command)
             except OSError:
-                self._hang_up()
+                self._disconnect()
 
     def watched(self, yes: bool) -> None:
         self._watches = yes
         if not yes:
-            self._hang_up()
+            self._disconnect()
 
     def close(self) -> None:
         super().close()
-        self._hang_up()
+        self._disconnect()
 
     def bunches(self) -> Iterator[list[Event]]:
         try:
             yield from super().bunches()
         finally:
             self._tried = True
-            self._hang_up()
+            self._disconnect()
 
-    def _meanwhile(self) -> Iterator[list[Event]]:
+    def _between_reads(self) -> Iterator[list[Event]]:
         """Connect as soon as there is somebody, and tell what was refused."""
         assert self.folder is not None
         if self._connection is None and not self._closed:
             try:
                 self._connection = Connection(self.folder.path, own_name("viewer"), watches=self._watches)
-                self._told = ""
+                self._refusal = ""
                 while self._waiting:
                     self.send(self._waiting.popleft())
             except Refused as refused:
                 text = str(refused)
-                if text != self._told and "cannot be reached" not in text:
+                if text != self._refusal and "cannot be reached" not in text:
                     yield [Warned(text=text)]
-                self._told = text
+                self._refusal = text
             self._tried = True
         if (connection := self._connection) is not None:
             try:
                 answers = connection.answers()
             except OSError:
-                self._hang_up()
+                self._disconnect()
                 return
             for answer in answers:
                 if "error" in answer:
                     yield [Warned(text=f"the run refuses: {clean(answer['error'])}")]
 
-    def _hang_up(self) -> None:
+    def _disconnect(self) -> None:
         if (connection := self._connection) is not None:
             self._connection = None
             connection.close()

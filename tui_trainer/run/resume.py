@@ -125,8 +125,8 @@ def own_settings(folder: RunFolder, state: RunState) -> Source:
     return source
 
 
-def told(started: RunStarted, folder: RunFolder | None = None) -> list[str]:
-    """What a run that is carried on begins with, in lines: where, what is restored, what is changed."""
+def summary_lines(started: RunStarted, folder: RunFolder | None = None) -> list[str]:
+    """A summary of a run that is carried on, in lines: where it goes on, what is restored, what is changed."""
     s = started.settings
     name = f"{clean(folder.path.name)}: " if folder else ""
     place, batches = f"epoch {started.epoch} of {s['epochs']}", batches_of(started)

@@ -5,10 +5,11 @@ import time
 
 from tui_trainer.errors import TrainerError, UsageError
 from tui_trainer.run import commands
-from tui_trainer.run.acknowledgements import is_answered
+from tui_trainer.run.acknowledgements import is_acknowledged
 from tui_trainer.run.commands import Command
 from tui_trainer.run.connection import Connection, Refused, own_name
-from tui_trainer.run.events import Event, Warned, to_json
+from tui_trainer.run.events import Event, Warned
+from tui_trainer.run.events_json import to_json
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.journal import follow
 from tui_trainer.run.state import RunState
@@ -55,8 +56,8 @@ def send(folder: RunFolder, command: Command, *, json: bool = False) -> int:
         while isinstance(command, commands.Stop) or time.monotonic() < until:
             held = folder.is_held()
             for event in follow(journal):
-                if is_answered(command, event):
-                    _tell(event, state, name, json)
+                if is_acknowledged(command, event):
+                    _print_answer(event, state, name, json)
                     return 0
                 state.apply(event)
             if not held:
@@ -66,7 +67,7 @@ def send(folder: RunFolder, command: Command, *, json: bool = False) -> int:
     return 0
 
 
-def _tell(event: Event, state: RunState, name: str, json: bool) -> None:
+def _print_answer(event: Event, state: RunState, name: str, json: bool) -> None:
     state.apply(event)
     if json:
         print(to_json(event))

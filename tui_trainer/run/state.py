@@ -1,6 +1,5 @@
 """What a viewer knows of a run: its events, folded. Live, recorded and crashed runs are all a `RunState`."""
 
-import bisect
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +22,8 @@ from tui_trainer.run.events import (
     Score,
     Warned,
 )
+from tui_trainer.run.rows import CheckpointRow, EpochRow, LogRow
+from tui_trainer.run.series import Series
 from tui_trainer.text import clean, number, size
 
 ENDINGS = ("finished", "out_of_patience", "stopped", "interrupted", "diverged", "failed")
@@ -38,87 +39,9 @@ MOST_NOTES = 500
 """Rows of the log kept at most."""
 
 
-@dataclass(slots=True)
-class Series:
-    """A curve that stays small: past `limit` points, neighbours are averaged two by two."""
-
-    limit: int = 1024
-    stride: int = 1
-    """Values that one point averages."""
-    xs: list[float] = field(default_factory=list)
-    ys: list[float] = field(default_factory=list)
-    _filled: int = 0
-    """Values in the last point, 0 when it is full."""
-
-    def add(self, x: float, y: float) -> None:
-        if self._filled:
-            n = self._filled
-            self.xs[-1] += (x - self.xs[-1]) / (n + 1)
-            self.ys[-1] += (y - self.ys[-1]) / (n + 1)
-        else:
-            if len(self.xs) == self.limit:
-                self._halve()
-            self.xs.append(x)
-            self.ys.append(y)
-        self._filled = (self._filled + 1) % self.stride
-
-    def _halve(self) -> None:
-        self.xs = [(a + b) / 2 for a, b in zip(self.xs[::2], self.xs[1::2], strict=True)]
-        self.ys = [(a + b) / 2 for a, b in zip(self.ys[::2], self.ys[1::2], strict=True)]
-        self.stride *= 2
-
-    def cut(self, x: float) -> None:
-        """Leave out the points beyond `x`."""
-        kept = bisect.bisect_right(self.xs, x)
-        if kept < len(self.xs):
-            del self.xs[kept:], self.ys[kept:]
-            self._filled = 0
-
-    def __len__(self) -> int:
-        return len(self.xs)
-
-
 def by(who: str) -> str:
     """Who did it, when that was somebody else."""
     return f" ({clean(who, 40)})" if who else ""
-
-
-@dataclass(frozen=True, slots=True)
-class EpochRow:
-    """One line of the epoch table."""
-
-    epoch: int
-    train_loss: float
-    valid_loss: float | None
-    """None when the epoch was not validated."""
-    score: float | None
-    """The result of the run at its end."""
-    lr: float | None
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class CheckpointRow:
-    """One line of the checkpoint log: the newest file of its path."""
-
-    kind: str
-    epoch: int
-    step: int
-    score: float | None
-    """The validation loss that went with it, where one was measured."""
-    path: str
-    bytes: int
-    at: float
-
-
-@dataclass(frozen=True, slots=True)
-class LogRow:
-    """One line of the event log."""
-
-    at: float
-    level: str
-    """info, good, warning or error."""
-    text: str
 
 
 @dataclass(slots=True)
@@ -285,7 +208,7 @@ class RunState:
         """The result where it stands alone: `87.9 %`, `MAE 0.3120`."""
         return scores.headline(self.result(seen), self.main)
 
-    def told(self, seen: Evaluated) -> str:
+    def sentence(self, seen: Evaluated) -> str:
         """All that was measured: `loss 0.3400, accuracy 87.9 %`."""
         return scores.sentence(seen.loss, self.scores, scores.measured(seen))
 
@@ -399,7 +322,7 @@ class RunState:
             self.evaluation = event
         if event.split == "test":
             self.test = event
-            self._note(event, "good", f"test: {self.told(event)}")
+            self._note(event, "good", f"test: {self.sentence(event)}")
             return
         self.validation, self.validation_seconds = event, event.seconds
         if abs(event.loss) < float("inf"):
@@ -407,7 +330,7 @@ class RunState:
         if (result := self.result(event)) is not None and abs(result) < float("inf"):
             self.score_curve.add(event.step, result)
         place = f"epoch {event.epoch}" if self.batch == self.batches else f"step {event.step:,}"
-        self._note(event, "info", f"validation at {place}: {self.told(event)}")
+        self._note(event, "info", f"validation at {place}: {self.sentence(event)}")
 
     def _end_epoch(self, event: EpochEnded) -> None:
         if self.epochs and (self.epochs[-1].epoch, self.epochs[-1].train_loss) == (event.epoch, event.train_loss):

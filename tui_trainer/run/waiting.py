@@ -1,4 +1,4 @@
-"""A run's turn: what it waits for before it begins, be it the end of another run or free memory on a GPU."""
+"""What a run waits for before it begins: the end of another run, or free memory on a GPU."""
 
 import os
 import time
@@ -41,13 +41,13 @@ def run_ahead(settings: Settings) -> RunFolder | None:
         raise SettingsError([f"after: {text[0].lower()}{text[1:]}"]) from None
 
 
-class Turn:
-    """When a run may begin. It knows what it waits for from when it is made: `last` is the newest run of then."""
+class Waiting:
+    """Waits until a run may begin. The run to wait for is found when this is made: `last` is the newest run then."""
 
     POLL = 0.5
-    """Seconds from one look to the next."""
+    """Seconds between two checks."""
     SELDOM = 10.0
-    """Seconds from one report of free memory to the next: it changes at every look."""
+    """Seconds between two reports of free memory, which differs at every check."""
 
     def __init__(self, settings: Settings) -> None:
         """
@@ -68,7 +68,7 @@ class Turn:
         return self._ahead is not None or self._wanted > 0
 
     def wait(self, inbox: Inbox) -> Iterator[Event | None]:
-        """What is waited for whenever that has changed, and None at every other look; until the turn has come.
+        """An event whenever what is waited for has changed, and None at every other check, until the run may begin.
 
         An order to stop ends it too; the others stay in the inbox.
 

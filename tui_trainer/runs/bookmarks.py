@@ -1,4 +1,4 @@
-"""The places in a run that are worth a jump: which events they are, and what they say."""
+"""Bookmarks of a run: the events that a replay can jump to, and the text shown for each."""
 
 from enum import IntEnum
 
@@ -19,8 +19,8 @@ from tui_trainer.run.state import RunState
 from tui_trainer.text import clean, number
 
 
-class Mark(IntEnum):
-    """Why a place is worth a jump; the greater says more about a run."""
+class Bookmark(IntEnum):
+    """The kind of a bookmark. Where several fall on one column, the greatest is shown."""
 
     STARTED = 1
     EPOCH = 2
@@ -38,46 +38,46 @@ class Mark(IntEnum):
     FAILED = 10
 
 
-class Marker:
-    """Finds the events worth a mark, one after the other."""
+class BookmarkFinder:
+    """Decides event by event, in order, which get a bookmark."""
 
     def __init__(self) -> None:
         self._best = False
         """The best checkpoint was saved since the last report."""
 
-    def kind_of(self, event: Event, state: RunState) -> Mark | None:
-        """The mark for an event, `state` being that after it."""
+    def kind_of(self, event: Event, state: RunState) -> Bookmark | None:
+        """The bookmark of an event, or None; `state` is the fold up to and with it."""
         match event:
             case BatchTrained():
                 self._best = False
             case CheckpointSaved() if event.kind == "best":
                 if state.batch != state.batches:
-                    return Mark.BEST
+                    return Bookmark.BEST
                 self._best = True  # the end of the epoch comes at once; one mark for both
             case EpochEnded():
-                return Mark.BEST if self._best else Mark.EPOCH
+                return Bookmark.BEST if self._best else Bookmark.EPOCH
             case Evaluated() if event.split == "test":
-                return Mark.TESTED
+                return Bookmark.TESTED
             case RunStarted():
-                return Mark.STARTED if event.resumed_from is None else Mark.WENT_ON
+                return Bookmark.STARTED if event.resumed_from is None else Bookmark.WENT_ON
             case LearningRateChanged():
-                return Mark.RATE
+                return Bookmark.RATE
             case RunPaused():
-                return Mark.PAUSED
+                return Bookmark.PAUSED
             case RunResumed():
-                return Mark.WENT_ON
+                return Bookmark.WENT_ON
             case Warned():
-                return Mark.WARNED
+                return Bookmark.WARNED
             case RunEnded():
-                return Mark.FAILED if event.reason in ("diverged", "failed") else Mark.ENDED
+                return Bookmark.FAILED if event.reason in ("diverged", "failed") else Bookmark.ENDED
         return None
 
 
-def words_of(event: Event, kind: Mark, state: RunState) -> str:
-    """What a mark says of a run that is in `state`, on one line."""
+def bookmark_text(event: Event, kind: Bookmark, state: RunState) -> str:
+    """The text of a bookmark, one line; `state` is the fold up to and with its event."""
     match event:
         case EpochEnded():
-            return f"epoch {event.epoch:,} ended" + (", the best" if kind is Mark.BEST else "")
+            return f"epoch {event.epoch:,} ended" + (", the best" if kind is Bookmark.BEST else "")
         case CheckpointSaved():
             return f"the best so far, step {event.step:,}"
         case Evaluated():

@@ -10,7 +10,8 @@ from tui_trainer.run import scores
 from tui_trainer.run.events import BatchTrained, Event, RunStarted, Score
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.journal import follow
-from tui_trainer.run.state import RunState, Series
+from tui_trainer.run.series import Series
+from tui_trainer.run.state import RunState
 from tui_trainer.runs.listing import Summary, summarise
 from tui_trainer.settings.schema import FIELDS, as_text
 from tui_trainer.text import clean, clock, fixed, number

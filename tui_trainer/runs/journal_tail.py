@@ -1,7 +1,7 @@
-"""Looks into a journal without reading all of it: its ends, the newest event of a kind, a few losses in between.
+"""Events of a journal without reading all of it: its head and tail, the newest of a kind, a few losses in between.
 
-A line is found by the name of its kind and then read like any other, so that text of a user that looks like an event
-counts for nothing. What is damaged or torn is passed over.
+A line is found by a search for the bytes of a JSON string in it, such as `"RunEnded"`, and is then parsed like any
+other, so that text of a user that looks like an event counts for nothing. Damaged and torn lines are passed over.
 """
 
 import os
@@ -9,27 +9,42 @@ import re
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
-from tui_trainer.run.events import Event, from_json
+from tui_trainer.run.events import Event
+from tui_trainer.run.events_json import from_json
 
 HEAD = 1 << 15
 """Bytes read from the beginning; a `RunStarted` is nearly always among them."""
 TAIL = 1 << 16
 """Bytes read from the end: the ending and the test, or some minutes of a run that is under way."""
 CHUNK = 1 << 20
-"""Bytes read at once where more must be searched."""
-LONGEST = 8 * CHUNK
-"""Bytes without a line end that are no journal's."""
+"""Bytes read at once where a search goes beyond head and tail."""
+LONGEST_LINE = 8 * CHUNK
+"""Bytes without a line end after which a search gives up: this is no journal."""
 WINDOW = 1 << 10
-"""Bytes read for one loss: some reports' worth."""
+"""Bytes read for one loss: several lines of `BatchTrained`."""
 
 _LOSS = re.compile(rb'"BatchTrained"[^\n]{0,300}?"loss": ?([-+.\deE]+)[,}]')
 
 E = TypeVar("E", bound=Event)
 
 
-def whole(line: bytes) -> Event | None:
+class Found(NamedTuple, Generic[E]):
+    """An event and the byte that its line begins at, in the bytes or in the file that were searched."""
+
+    event: E
+    begin: int
+
+
+class Piece(NamedTuple):
+    """Whole lines of a journal, and the byte that the first of them begins at."""
+
+    begin: int
+    data: bytes
+
+
+def parsed(line: bytes) -> Event | None:
     """The event in a line, or None when it is damaged or of an unknown kind."""
     try:
         return from_json(line)
@@ -38,21 +53,26 @@ def whole(line: bytes) -> Event | None:
 
 
 def newest(
-    data: bytes, kind: type[E], where: Callable[[E], bool] = lambda _: True, *, word: str = ""
-) -> tuple[E, int] | None:
-    """The last event of a kind in `data`, and where its line begins. `word` is one that only few lines hold."""
-    needle, end = f'"{word or kind.__name__}"'.encode(), len(data)
-    while (at := data.rfind(needle, 0, end)) >= 0:
-        end = data.rfind(b"\n", 0, at) + 1
-        stop = data.find(b"\n", at)
-        event = whole(data[end:stop]) if stop >= 0 else None  # a line without its end is still being written
+    data: bytes, kind: type[E], where: Callable[[E], bool] = lambda _: True, *, holding: str = ""
+) -> Found[E] | None:
+    """The last event of a kind in `data` that is as `where` says.
+
+    `holding` is a string among the event's values that fewer lines hold than the name of the kind; without it lines
+    with that name are parsed, from the end backwards.
+    """
+    needle = f'"{holding or kind.__name__}"'.encode()
+    before = len(data)  # lines from here on have been looked at
+    while (at := data.rfind(needle, 0, before)) >= 0:
+        begin, end = data.rfind(b"\n", 0, at) + 1, data.find(b"\n", at)
+        event = parsed(data[begin:end]) if end >= 0 else None  # a line without its end is still being written
         if isinstance(event, kind) and where(event):
-            return event, end
+            return Found(event, begin)
+        before = begin
     return None
 
 
-class Glance:
-    """An open journal of `size` bytes. It may grow meanwhile: what comes later is not looked at.
+class JournalTail:
+    """An open journal, `size` bytes long when it was opened; what is appended later is not read.
 
     It is read with `pread` and not mapped: a map of a file that somebody shortens ends the process.
     """
@@ -80,7 +100,7 @@ class Glance:
             os.close(self.fd)
             raise
 
-    def __enter__(self) -> "Glance":
+    def __enter__(self) -> "JournalTail":
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -101,56 +121,59 @@ class Glance:
         needle, at, data = f'"{kind.__name__}"'.encode(), 0, self.head
         while True:
             at = data.find(needle, at)
-            stop = data.find(b"\n", at) if at >= 0 else -1
-            if stop < 0:
+            end = data.find(b"\n", at) if at >= 0 else -1
+            if end < 0:
                 if len(data) >= min(self.size, CHUNK):
                     return None
                 data = os.pread(self.fd, CHUNK, 0)  # long preparations, or a line that is longer than the head
                 at = max(0, at)
                 continue
-            event = whole(data[data.rfind(b"\n", 0, at) + 1 : stop])
+            event = parsed(data[data.rfind(b"\n", 0, at) + 1 : end])
             if isinstance(event, kind):
                 return event
-            at = stop
+            at = end
 
     def first_of_all(self) -> Event | None:
         """The first event of any kind."""
-        return next(filter(None, map(whole, self.head.split(b"\n")[:-1])), None)
+        return next(filter(None, map(parsed, self.head.split(b"\n")[:-1])), None)
 
     def last_of_all(self) -> Event | None:
         """The newest event of any known kind."""
-        return next(filter(None, map(whole, reversed(self.tail.split(b"\n")[:-1]))), None)
+        return next(filter(None, map(parsed, reversed(self.tail.split(b"\n")[:-1]))), None)
 
     def newest(
-        self, kind: type[E], where: Callable[[E], bool] = lambda _: True, *, word: str = "", since: int = 0
-    ) -> tuple[E, int] | None:
-        """The last event of a kind after the byte `since`, and where its line begins; found from the end backwards."""
-        for begin, data in self.backwards(since):
-            if found := newest(data, kind, where, word=word):
-                return found[0], begin + found[1]
+        self, kind: type[E], where: Callable[[E], bool] = lambda _: True, *, holding: str = "", since: int = 0
+    ) -> Found[E] | None:
+        """The last event of a kind from the byte `since` on, searched from the end backwards; see `newest`."""
+        for piece in self.backwards(since):
+            if found := newest(piece.data, kind, where, holding=holding):
+                return Found(found.event, piece.begin + found.begin)
         return None
 
-    def backwards(self, since: int = 0) -> Iterator[tuple[int, bytes]]:
-        """Whole lines, as pieces with the byte each begins at, the last piece first. At `since` a line begins."""
-        begin, rest = self.size, b""
+    def backwards(self, since: int = 0) -> Iterator[Piece]:
+        """The journal from the byte `since` on, where a line begins, in pieces of whole lines, the last piece first.
+
+        Bytes that were read begin in the middle of a line: that part is kept until the line's beginning is read.
+        """
+        begin, read = self.size, b""
         if since <= self.size - len(self.tail):
-            begin, rest = self.size - len(self.tail), self.tail
+            begin, read = self.size - len(self.tail), self.tail
         while begin > since:
-            cut = rest.find(b"\n") + 1
-            if cut < len(rest) and cut:
-                yield begin + cut, rest[cut:]
-                rest = rest[:cut]
-            if len(rest) > LONGEST:
+            first_line = read.find(b"\n") + 1  # where the first line begins that is here from its beginning
+            if 0 < first_line < len(read):
+                yield Piece(begin + first_line, read[first_line:])
+                read = read[:first_line]
+            if len(read) > LONGEST_LINE:
                 return
             count = min(CHUNK, begin - since)
             begin -= count
-            rest = os.pread(self.fd, count, begin) + rest
-        yield begin, rest
+            read = os.pread(self.fd, count, begin) + read
+        yield Piece(begin, read)
 
-    def lines_at_the_end(self) -> list[bytes]:
-        """The whole lines of the tail."""
+    def tail_events(self) -> Iterator[Event]:
+        """The events of the tail's whole lines, oldest first."""
         lines = self.tail.split(b"\n")[:-1]
-        return lines if self.is_small else lines[1:]
+        return filter(None, map(parsed, lines if self.is_small else lines[1:]))
 
     def losses(self, count: int) -> list[float]:
         """About `count` reported losses, evenly spread over the journal, oldest first."""

@@ -1,18 +1,18 @@
-"""The runs in a folder, each by a summary that a look at both ends of its journal gives."""
+"""The runs in a folder, each as a summary of the head and the tail of its journal."""
 
 import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tui_trainer.errors import SettingsError
 from tui_trainer.run import scores
 from tui_trainer.run.events import ACCURACY, BatchTrained, CheckpointSaved, Evaluated, RunEnded, RunStarted, Score
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.state import ENDINGS, RunState
-from tui_trainer.runs.journal_tail import Glance, newest, whole
+from tui_trainer.runs.journal_tail import Found, JournalTail, newest
 from tui_trainer.settings.schema import short
 from tui_trainer.settings.sources import read_toml
 from tui_trainer.text import clean
@@ -22,6 +22,8 @@ LIVE = ("preparing", "training", "validating", "testing", "paused", "stopping")
 STATES = (*LIVE, *ENDINGS, "lost", "unreadable")
 SAMPLES = 24
 """Losses in a summary, for a curve of as many columns."""
+BEST_LIES_WITHIN = 1 << 20
+"""Bytes before the line of a best checkpoint in which the line of its validation is searched."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,18 +113,19 @@ class Summary:
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """What was found in a journal of this size and time."""
+class _Cached:
+    """The summary of a journal of this size and time."""
 
     size: int
     changed: int
     """Time of the last change, nanoseconds."""
-    seen: int
+    read_to: int
     """The byte behind the last whole line."""
     summary: Summary
 
 
-_known: dict[Path, _Known] = {}
+_cache: dict[Path, _Cached] = {}
+"""By the run's folder."""
 
 
 def list_runs(output_dir: str) -> list[Summary]:
@@ -137,8 +140,8 @@ def list_runs(output_dir: str) -> list[Summary]:
     except OSError:
         paths = []
     found = [summary for path in paths if (summary := summarise(path)) is not None]
-    for gone in {path for path in _known if path.parent == parent} - set(paths):
-        del _known[gone]
+    for gone in {path for path in _cache if path.parent == parent} - set(paths):
+        del _cache[gone]
     return sorted(found, key=lambda run: (run.started, run.name), reverse=True)
 
 
@@ -168,17 +171,17 @@ def summarise(path: Path) -> Summary | None:
             return None
         missing = isinstance(error, FileNotFoundError)
         return _unreadable(folder, "it has no journal" if missing else _reason(error))
-    known = _known.get(path)
-    same = known and (known.size, known.changed) == (facts.st_size, facts.st_mtime_ns)
-    if known and same and (known.summary.has_ended or known.summary.is_live == folder.is_held()):
-        return known.summary
+    cached = _cache.get(path)
+    unchanged = cached and (cached.size, cached.changed) == (facts.st_size, facts.st_mtime_ns)
+    if cached and unchanged and (cached.summary.has_ended or cached.summary.is_live == folder.is_held()):
+        return cached.summary
     try:
         held = folder.is_held()  # asked before reading: what is written until it lets go is then seen
-        with Glance(folder.journal) as journal:
-            summary = _look(folder, journal, held, known if known and known.size <= journal.size else None)
+        with JournalTail(folder.journal) as journal:
+            summary = _summary(folder, journal, held, cached if cached and cached.size <= journal.size else None)
     except OSError as error:
         return _unreadable(folder, _reason(error))
-    _known[path] = _Known(journal.size, facts.st_mtime_ns, journal.end, summary)
+    _cache[path] = _Cached(journal.size, facts.st_mtime_ns, journal.end, summary)
     return summary
 
 
@@ -199,19 +202,19 @@ def _made(folder: RunFolder) -> float:
     return 0.0
 
 
-def _look(folder: RunFolder, journal: Glance, held: bool, known: _Known | None) -> Summary:
-    """The summary of a journal, from `known` on when that is of its beginning."""
+def _summary(folder: RunFolder, journal: JournalTail, held: bool, cached: _Cached | None) -> Summary:
+    """The summary of a journal. `cached` is that of its beginning, when it has grown since then."""
     tail = journal.tail
     ended, started = newest(tail, RunEnded), newest(tail, RunStarted)
-    if ended and started and started[1] > ended[1]:
+    if ended and started and started.begin > ended.begin:
         ended = None  # it was carried on
-    begun = started[0] if started else journal.first(RunStarted)
+    begun = started.event if started else journal.first(RunStarted)
     settings = begun.settings if started and begun else _manifest(folder) or (begun.settings if begun else {})
     first, last = journal.first_of_all(), journal.last_of_all()
     if held and not isinstance(last, RunEnded):
         ended = None
     batch = newest(tail, BatchTrained) or journal.newest(BatchTrained)
-    state = _state(journal, held) if ended is None else ended[0].reason
+    state = _state(journal, held) if ended is None else ended.event.reason
     summary = Summary(
         path=folder.path,
         name=clean(folder.path.name),
@@ -224,21 +227,21 @@ def _look(folder: RunFolder, journal: Glance, held: bool, known: _Known | None) 
         task=clean(begun.task, 30) if begun else "classification",
         scores=scores.of(begun) if begun else (ACCURACY,),
         lr=_number(settings.get("lr")),
-        epoch=batch[0].epoch if batch else 0,
+        epoch=batch.event.epoch if batch else 0,
         epochs=int(_number(settings.get("epochs")) or 0),
-        step=batch[0].step if batch else 0,
-        seconds=batch[0].elapsed if batch else 0.0,
+        step=batch.event.step if batch else 0,
+        seconds=batch.event.elapsed if batch else 0.0,
         parameters=begun.parameters if begun else 0,
         device=clean(begun.device, 60) if begun else "",
         losses=tuple(journal.losses(SAMPLES)),
         settings=settings,
     )
     if ended is None:
-        loss, best, epoch = _best(journal, known)
-        return replace(summary, best_loss=loss, best_epoch=epoch, **_scores("best", best))
-    end = ended[0]
-    tested = newest(tail, Evaluated, lambda e: e.split == "test", word="test")
-    if tested and started and tested[1] < started[1]:
+        best = _best(journal, cached)
+        return replace(summary, best_loss=best.loss, best_epoch=best.epoch, **_scores("best", best.scores))
+    end = ended.event
+    tested = newest(tail, Evaluated, lambda e: e.split == "test", holding="test")
+    if tested and started and tested.begin < started.begin:
         tested = None  # before it was carried on
     return replace(
         summary,
@@ -247,7 +250,7 @@ def _look(folder: RunFolder, journal: Glance, held: bool, known: _Known | None) 
         best_epoch=end.best_epoch,
         seconds=end.seconds,
         **_scores("best", scores.best(end)),
-        **_scores("test", scores.measured(tested[0]) if tested else {}),
+        **_scores("test", scores.measured(tested.event) if tested else {}),
     )
 
 
@@ -272,36 +275,54 @@ def _number(value: object) -> float | None:
     return None
 
 
-def _state(journal: Glance, held: bool) -> str:
+def _state(journal: JournalTail, held: bool) -> str:
     """What a run that has not ended is doing: the last events, folded."""
     if not held:
         return "lost"
     state = RunState()
-    for event in filter(None, map(whole, journal.lines_at_the_end())):
+    for event in journal.tail_events():
         state.apply(event)
         if isinstance(event, RunEnded):
             state = RunState()  # it was carried on, and has not begun yet
     return state.status
 
 
-def _best(journal: Glance, known: _Known | None) -> tuple[float | None, Mapping[str, float], int | None]:
-    """Loss, scores and epoch of the newest best checkpoint; only what came after `known` is searched."""
-    since = known.seen if known else 0
+class _Best(NamedTuple):
+    """The best epoch so far; all empty before there is one."""
+
+    loss: float | None = None
+    scores: Mapping[str, float] = {}
+    epoch: int | None = None
+
+
+def _best(journal: JournalTail, cached: _Cached | None) -> _Best:
+    """The best epoch of a run that has not ended; only what was appended after `cached` is searched.
+
+    The newest of these has the last word: a best checkpoint, a `RunStarted` that carries the run on (and may go back
+    behind a best epoch), what was known before.
+    """
+    since = cached.read_to if cached else 0
     begun = journal.newest(RunStarted, since=since)
-    best = journal.newest(CheckpointSaved, lambda e: e.kind == "best", word="best", since=begun[1] if begun else since)
-    if best is not None:
-        step = best[0].step
-        for _, data in journal.backwards(max(0, best[1] - (1 << 20))):
-            if seen := newest(data, Evaluated, lambda e: e.split == "valid" and e.step == step, word="valid"):
-                return _number(seen[0].loss), scores.measured(seen[0]), seen[0].epoch
-        return None, {}, best[0].epoch
+    saved = journal.newest(
+        CheckpointSaved, lambda e: e.kind == "best", holding="best", since=begun.begin if begun else since
+    )
+    if saved is not None:
+        seen = _validation_of(journal, saved)
+        return seen or _Best(epoch=saved.event.epoch)
     if begun is not None:
-        return _number(begun[0].best_loss), scores.best(begun[0]), begun[0].best_epoch
-    if known is not None:
-        before = known.summary
-        return (
-            before.best_loss,
-            scores.finite({"accuracy": before.best_accuracy, **before.best_scores}),
-            before.best_epoch,
-        )
-    return None, {}, None
+        return _Best(_number(begun.event.best_loss), scores.best(begun.event), begun.event.best_epoch)
+    if cached is not None:
+        before = cached.summary
+        measured = scores.finite({"accuracy": before.best_accuracy, **before.best_scores})
+        return _Best(before.best_loss, measured, before.best_epoch)
+    return _Best()
+
+
+def _validation_of(journal: JournalTail, saved: Found[CheckpointSaved]) -> _Best | None:
+    """The validation at the step of a best checkpoint: it is told shortly before that is saved."""
+    step = saved.event.step
+    for piece in journal.backwards(max(0, saved.begin - BEST_LIES_WITHIN)):
+        seen = newest(piece.data, Evaluated, lambda e: e.split == "valid" and e.step == step, holding="valid")
+        if seen is not None:
+            return _Best(_number(seen.event.loss), scores.measured(seen.event), seen.event.epoch)
+    return None

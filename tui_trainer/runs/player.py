@@ -1,7 +1,7 @@
-"""A recorded run that plays: a place in its journal, the state there, a speed, and marks to jump to.
+"""Plays a recorded run: a position in its journal, the state there, a speed, and bookmarks to jump to.
 
-Events stay on the disk; of each only its time and place in the file are kept (24 bytes). A seek takes up the nearest
-of some states kept along the way and folds on from there, so it costs at most a `WAYPOINTS`th of the journal.
+Events stay on the disk; of each only its times and its byte offset are kept (24 bytes). A seek copies the nearest
+earlier state of up to `WAYPOINTS` that are kept and folds on from there: it reads at most that part of the journal.
 """
 
 import copy
@@ -15,11 +15,13 @@ from collections.abc import Iterator
 from dataclasses import fields
 
 from tui_trainer.errors import FolderError
-from tui_trainer.run.events import Event, from_json
+from tui_trainer.run.events import Event
+from tui_trainer.run.events_json import from_json
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.journal import follow
-from tui_trainer.run.state import RunState, Series
-from tui_trainer.runs.bookmarks import Mark, Marker, words_of
+from tui_trainer.run.series import Series
+from tui_trainer.run.state import RunState
+from tui_trainer.runs.bookmarks import Bookmark, BookmarkFinder, bookmark_text
 from tui_trainer.text import clean
 
 SPEEDS = [10**power * digit for power in range(-1, 6) for digit in (1, 2, 5)][:-2]
@@ -71,7 +73,7 @@ class Player:
         self._starts = array("q", [0])
         """Where its line begins in the file; one more for where the last one ends."""
         self._mark_ends = array("q")
-        """The position just after each marked event."""
+        """The position just after each event with a bookmark."""
         self._mark_kinds = bytearray()
         self._waypoints: list[tuple[int, RunState]] = [(0, RunState())]
 
@@ -82,7 +84,7 @@ class Player:
 
     def read(self) -> Iterator[float]:
         """Take in the journal; gives the part that is read, 0 to 1, now and then."""
-        state, marker = RunState(), Marker()
+        state, marker = RunState(), BookmarkFinder()
         start = read = 0
         apart = max(self.LEAST, self._size // self.WAYPOINTS)
         for line in self._lines():
@@ -177,16 +179,16 @@ class Player:
         self.now = self._times[self.position - 1] if self.position else 0.0
         return self.state
 
-    def next_mark(self) -> bool:
-        """Go to the next mark; False when there is none."""
+    def next_bookmark(self) -> bool:
+        """Go to the next bookmark; False when there is none."""
         index = bisect_right(self._mark_ends, self.position)
         if index == len(self._mark_ends):
             return False
         self.go_to(self._mark_ends[index])
         return True
 
-    def previous_mark(self) -> bool:
-        """Go to the mark before; False when there is none."""
+    def previous_bookmark(self) -> bool:
+        """Go to the bookmark before; False when there is none."""
         index = bisect_left(self._mark_ends, self.position)
         if index == 0:
             return False
@@ -228,13 +230,13 @@ class Player:
 
     # --- marks ---
 
-    def marks_between(self, start: float, end: float) -> bytes:
-        """The kinds of the marks from a moment up to another, which is not part of it."""
+    def bookmarks_between(self, start: float, end: float) -> bytes:
+        """The kinds of the bookmarks from a moment up to another, which is not part of it."""
         first, beyond = (self._marks_before(moment) for moment in (start, end))
         return bytes(self._mark_kinds[first:beyond])
 
-    def last_mark(self, start: float, end: float) -> float | None:
-        """The moment of the last mark from a moment up to another, which is not part of it."""
+    def last_bookmark(self, start: float, end: float) -> float | None:
+        """The moment of the last bookmark from a moment up to another, which is not part of it."""
         first, beyond = self._marks_before(start), self._marks_before(end)
         return self._times[self._mark_ends[beyond - 1] - 1] if beyond > first else None
 
@@ -242,15 +244,15 @@ class Player:
         return bisect_right(self._mark_ends, bisect_left(self._times, moment))
 
     @property
-    def words(self) -> str:
-        """What the newest mark that was passed is about."""
+    def bookmark_text(self) -> str:
+        """The text of the newest bookmark that was passed."""
         index = bisect_right(self._mark_ends, self.position) - 1
         if index < 0:
             return ""
         end = self._mark_ends[index]
         self._file.seek(self._starts[end - 1])
         event = _event(self._file.read(self._starts[end] - self._starts[end - 1]))
-        return words_of(event, Mark(self._mark_kinds[index]), self.state) if event else ""
+        return bookmark_text(event, Bookmark(self._mark_kinds[index]), self.state) if event else ""
 
 
 def copied(state: RunState) -> RunState:

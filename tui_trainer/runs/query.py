@@ -1,4 +1,4 @@
-"""Which runs are meant, in words: `state:finished model:cnn lr<0.01 accuracy>90%`; and in which order they come."""
+"""Filters and sorts runs by words: `state:finished model:cnn lr<0.01 accuracy>90%`."""
 
 import re
 import shlex

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tests.training.plain_loop import only, prepared
-from tui_trainer.cli import main
+from tui_trainer.cli.gather import gather
 from tui_trainer.cli.local_run import local_run
 from tui_trainer.errors import SettingsError
 from tui_trainer.outlook import run as outlook_run
@@ -138,10 +138,10 @@ def test_a_model_that_cannot_be_tried_is_told_of_where_it_fails(tiny: Settings) 
 
 @pytest.mark.parametrize("word", ["auto", " Auto ", "0"])
 def test_auto_can_be_typed_and_written(word: str) -> None:
-    settings = main.gather({"batch_size": word}).settings
+    settings = gather({"batch_size": word}).settings
     assert settings.batch_size == 0
     assert tomllib.loads(to_toml(settings))["batch_size"] == 0
-    future = outlook_run.look(settings)
+    future = outlook_run.describe_run(settings)
     assert "steps are known once the batch size is" in future.lines()
 
 

@@ -184,7 +184,7 @@ def test_frozen_layers_and_weights_beside_layers_are_counted() -> None:
 
 def test_an_error_is_the_last_answer_with_its_exit_code(tiny: Settings, tmp_path: Path) -> None:
     def told(kind: str, **settings: object) -> Answer:
-        *_, last = process.look(kind, tiny.model_copy(update=settings), iter(()))
+        *_, last = process.preview(kind, tiny.model_copy(update=settings), iter(()))
         return last
 
     (tmp_path / "data" / "FashionMNIST" / "raw").mkdir(parents=True)
@@ -203,7 +203,7 @@ def test_a_fault_of_any_kind_is_told(
         yield
 
     monkeypatch.setattr(preview, "at_model", broken)
-    *_, last = process.look("model", tiny, iter(()))
+    *_, last = process.preview("model", tiny, iter(()))
     assert last.error is not None and type(fault).__name__ in last.error and "more" not in last.error
     assert "Traceback" in capsys.readouterr().err
 

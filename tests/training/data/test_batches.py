@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tests.training.plain_loop import only, prepared
 from tui_trainer.errors import DataError
-from tui_trainer.outlook.run import look
+from tui_trainer.outlook.run import describe_run
 from tui_trainer.run.commands import Inbox
 from tui_trainer.run.events import BatchTrained, Evaluated, RunStarted
 from tui_trainer.settings.schema import Settings
@@ -163,7 +163,9 @@ def test_a_border_is_black_and_the_model_is_built_for_it(tiny: Settings) -> None
     X, _ = next(iter(course.valid_batches))
     assert X.shape[1:] == (1, 32, 32) and course.splits.shape == (1, 32, 32)
     assert not X[:, :, :2].any() and not X[:, :, -2:].any() and not X[..., :2].any() and not X[..., -2:].any()
-    assert sum(p.numel() for p in course.model.parameters()) == look(settings).parameters == 1024 * 512 + 268_298
+    assert (
+        sum(p.numel() for p in course.model.parameters()) == describe_run(settings).parameters == 1024 * 512 + 268_298
+    )
 
 
 # --- worker processes ----------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from tests.training.plain_loop import mini, only
 from tui_trainer.catalog.image_folder import ENDINGS
 from tui_trainer.errors import DataError
 from tui_trainer.outlook.data import describe
-from tui_trainer.outlook.run import look
+from tui_trainer.outlook.run import describe_run
 from tui_trainer.run.commands import Inbox, Stop
 from tui_trainer.run.events import BatchTrained, Evaluated, Preparing, RunStarted, Warned
 from tui_trainer.run.folder import RunFolder
@@ -240,7 +240,7 @@ def test_splits_of_the_folder_are_those_of_the_run(tmp_path: Path, word: str) ->
     assert (len(data.train), len(data.valid), len(data.test or ())) == (10, 6, 4)
     (warned,) = only(Warned, events)
     assert "extra" in warned.text and "neither train, valid nor test" in warned.text
-    seen = look(of(root))
+    seen = describe_run(of(root))
     assert (seen.train_examples, seen.valid_examples, seen.test_examples, seen.measured_on_test) == (10, 6, 4, False)
 
 
@@ -249,7 +249,7 @@ def test_a_test_split_alone_is_measured_on_when_nothing_is_held_out(tmp_path: Pa
         small(tmp_path / "p" / split, each=each)
     data, _ = loaded(of(tmp_path / "p", valid_fraction=0))
     assert (len(data.train), len(data.valid), data.test) == (10, 4, None)
-    assert look(of(tmp_path / "p", valid_fraction=0)).measured_on_test
+    assert describe_run(of(tmp_path / "p", valid_fraction=0)).measured_on_test
 
 
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:
@@ -377,7 +377,7 @@ def test_what_cannot_be_learned_from_is_refused_with_a_sentence_and_described_on
     settings = of(root, skip_broken=True)
     said = refusal(settings)
     assert sentence in said and said.startswith(str(root))
-    assert describe(settings).text.count("\n") == 0 and look(settings).lines()
+    assert describe(settings).text.count("\n") == 0 and describe_run(settings).lines()
 
 
 def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

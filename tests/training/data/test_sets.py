@@ -21,7 +21,7 @@ from tests.training.plain_loop import only
 from tui_trainer.catalog import DATASETS, names_in
 from tui_trainer.errors import DataError
 from tui_trainer.outlook.data import describe, is_here, lacking, state_of
-from tui_trainer.outlook.run import look
+from tui_trainer.outlook.run import describe_run
 from tui_trainer.run.commands import Inbox, Stop
 from tui_trainer.run.events import Event, Preparing, RunEnded, RunStarted
 from tui_trainer.settings.schema import Settings
@@ -177,7 +177,7 @@ def test_a_set_has_the_size_and_border_that_are_wanted(tmp_path: Path, monkeypat
         source, _ = read(settings)
         assert source.train.shape == source.test.shape == (channels, 16, 16)
         assert not source.train.raw(torch.tensor([0]))[0][..., :2].any()
-        assert "144" not in look(settings).outline and f"{channels * 256}-" in look(settings).outline
+        assert "144" not in describe_run(settings).outline and f"{channels * 256}-" in describe_run(settings).outline
 
 
 def test_an_argument_chooses_another_partition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,7 +212,7 @@ def test_noise_is_what_its_arguments_say_and_the_same_each_time() -> None:
     assert set(first.train.targets.tolist()) == {0, 1, 2, 3}
     for ours, theirs in zip(first.train.raw(torch.arange(30)), second.train.raw(torch.arange(30)), strict=True):
         assert torch.equal(ours, theirs)
-    seen = look(settings)
+    seen = describe_run(settings)
     assert (seen.train_examples, seen.valid_examples, seen.parameters) == (27, 3, 72 * 512 + 512 + 513 * 512 + 513 * 4)
     for words, sentence in (
         ("size=x", "size must be a whole number"),
@@ -220,7 +220,7 @@ def test_noise_is_what_its_arguments_say_and_the_same_each_time() -> None:
     ):
         with pytest.raises(DataError, match=sentence):
             read(Settings(dataset="fake", dataset_arg=words))
-        assert look(Settings(dataset="fake", dataset_arg=words)).train_examples is None
+        assert describe_run(Settings(dataset="fake", dataset_arg=words)).train_examples is None
 
 
 # --- what is refused -----------------------------------------------------------------------------------------------

@@ -24,7 +24,8 @@ from tui_trainer.cli.local_run import local_run
 from tui_trainer.errors import DataError, ModelError
 from tui_trainer.run import commands
 from tui_trainer.run.commands import Inbox
-from tui_trainer.run.events import BatchTrained, Evaluated, RunEnded, RunStarted, rounded
+from tui_trainer.run.events import BatchTrained, Evaluated, RunEnded, RunStarted
+from tui_trainer.run.events_json import rounded
 from tui_trainer.settings.schema import Settings
 from tui_trainer.settings.sources import read_toml
 from tui_trainer.training import tasks

@@ -1,4 +1,4 @@
-"""What a look at the data or the model of a run to come has found, as the process that looks tells it: JSON lines.
+"""What a preview of a run's data or model has found, in the JSON lines of the preview process.
 
 Each line is an `Answer`, and most set one of its parts. The screens ask for more images with an `Order` a line.
 """
@@ -222,7 +222,7 @@ class Speed(_Plain):
 
 
 class Answer(_Plain):
-    """A line of the process that looks."""
+    """A line of the preview process."""
 
     preparing: Text | None = None
     """What is under way."""
@@ -238,7 +238,7 @@ class Answer(_Plain):
 
     @property
     def is_result(self) -> bool:
-        """True when it tells what was looked for."""
+        """True when it holds data, samples, model, memory or speed."""
         return any(part is not None for part in (self.data, self.samples, self.model, self.memory, self.speed))
 
     def line(self) -> bytes:

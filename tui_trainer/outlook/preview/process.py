@@ -1,4 +1,4 @@
-"""The process that looks at data or model for a screen: started, listened to, asked for more, ended."""
+"""The preview process that loads data or model for a screen: started, read from, asked for pages of images, ended."""
 
 import json
 import os
@@ -21,8 +21,8 @@ RUBBISH = 20
 """Lines that are no answer before the process is given up."""
 
 
-class Looking:
-    """A process in a session of its own that looks at what the settings name. It ends with this process at the latest.
+class PreviewProcess:
+    """A process in a session of its own that previews what the settings name. It ends with this process at the latest.
 
     `answers` starts it and belongs to one thread; `ask` and `end` may be called by any.
     """

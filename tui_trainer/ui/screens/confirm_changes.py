@@ -7,7 +7,7 @@ from textual.content import Content
 from textual.widgets import Button, Static
 
 from tui_trainer.run.events import RunStarted
-from tui_trainer.run.resume import batches_of, rates, told
+from tui_trainer.run.resume import batches_of, rates, summary_lines
 from tui_trainer.ui.screens.after_refresh import after_refresh
 from tui_trainer.ui.screens.dialogs import Dialog
 from tui_trainer.ui.widgets.charts import Curve, plot
@@ -31,7 +31,7 @@ class Agree(Dialog[bool]):
         self._started = started
 
     def compose(self) -> ComposeResult:
-        first, *lines = told(self._started)
+        first, *lines = summary_lines(self._started)
         with Vertical(classes="box -wide"):
             yield Static(Content.styled(first, "bold"))
             yield Static(Content("\n".join(lines[:-1])))

@@ -15,7 +15,7 @@ from textual.widget import Widget
 from textual.widgets import Label, Static
 
 from tui_trainer.outlook.preview.facts import Answer
-from tui_trainer.outlook.preview.process import Looking
+from tui_trainer.outlook.preview.process import PreviewProcess
 from tui_trainer.settings.schema import Settings
 from tui_trainer.text import clean, clean_lines
 from tui_trainer.ui.screens.dialogs import Help
@@ -48,14 +48,14 @@ class LookScreen(Screen[None]):
     class Told(Message):
         """The process has told something, or nothing more is to come."""
 
-        def __init__(self, looking: Looking, answer: Answer | None) -> None:
+        def __init__(self, looking: PreviewProcess, answer: Answer | None) -> None:
             super().__init__()
             self.looking, self.answer = looking, answer
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
         self.settings = settings
-        self.looking: Looking | None = None
+        self.looking: PreviewProcess | None = None
         self.error = ""
         self.warnings: list[str] = []
         self._what, self._since = "", 0.0
@@ -107,14 +107,14 @@ class LookScreen(Screen[None]):
     def _begin(self) -> None:
         if self.looking is not None:
             self.looking.end()
-        looking = self.looking = Looking(self.KIND, self.settings)
+        looking = self.looking = PreviewProcess(self.KIND, self.settings)
         self.error, self.warnings, self._over = "", [], False
         self._what, self._since = "", time.monotonic()
         self.forget()
         self._show_state()
         threading.Thread(target=self._listen, args=(looking,), name=f"look-{self.KIND}", daemon=True).start()
 
-    def _listen(self, looking: Looking) -> None:
+    def _listen(self, looking: PreviewProcess) -> None:
         """Pass on what the process tells; in a thread of its own, which ends with the process."""
         for answer in looking.answers():
             if not self.post_message(self.Told(looking, answer)):

@@ -192,7 +192,7 @@ class ReplayScreen(RunScreen, inherit_bindings=False):
         self._moved()
 
     def action_mark(self, way: int) -> None:
-        found = self.player.next_mark() if way > 0 else self.player.previous_mark()
+        found = self.player.next_bookmark() if way > 0 else self.player.previous_bookmark()
         if not found:
             self.say("There is no mark after this place." if way > 0 else "There is no mark before this place.")
         self._moved()

@@ -12,9 +12,10 @@ from textual.screen import Screen
 
 from tui_trainer.errors import TrainerError
 from tui_trainer.run import commands, notify
-from tui_trainer.run.acknowledgements import ANSWERS, is_answered
+from tui_trainer.run.acknowledgements import ACKNOWLEDGEMENTS, is_acknowledged
 from tui_trainer.run.commands import Command
-from tui_trainer.run.disconnect import in_sentences
+from tui_trainer.run.disconnect import explanation
+from tui_trainer.run.escape_codes import escape_sequence, notify_mode
 from tui_trainer.run.events import (
     BatchTrained,
     Event,
@@ -27,8 +28,7 @@ from tui_trainer.run.events import (
 )
 from tui_trainer.run.feed import Feed
 from tui_trainer.run.folder import RunFolder
-from tui_trainer.run.local import Run
-from tui_trainer.run.notices import how_to_call, sequence
+from tui_trainer.run.interface import Run
 from tui_trainer.run.recorded import RecordedRun
 from tui_trainer.run.resume import Carried, Resume, carry
 from tui_trainer.run.state import RunState
@@ -160,7 +160,7 @@ class RunScreen(Screen[None]):
 
     def _begin(self) -> None:
         """Let events come in."""
-        self.query_one(CheckpointLog).stay = self.run_.stay
+        self.query_one(CheckpointLog).after_disconnect = self.run_.after_disconnect
         self.set_interval(0.25, self._tick)
         after_refresh(self, self.feed.start)  # not before this screen is seen: importing torch holds all threads up
 
@@ -210,7 +210,7 @@ class RunScreen(Screen[None]):
         """Some events ask for an answer, some call for somebody who looks elsewhere."""
         if event.at >= self.feed.since:
             self._is_live = True
-            self._call(notify.sentence(event, self.state))
+            self._call(notify.notification_text(event, self.state))
         if isinstance(event, RunStarted):
             self._to_agree = event if event.changed and self.run_.trains_here else None
         elif isinstance(event, RunPaused):
@@ -235,7 +235,7 @@ class RunScreen(Screen[None]):
         if self._asked is None:
             return False
         self._reports += isinstance(event, BatchTrained)
-        if is_answered(self._asked, event) or self._reports > 1:
+        if is_acknowledged(self._asked, event) or self._reports > 1:
             self._asked = None
             return True
         return False
@@ -244,7 +244,7 @@ class RunScreen(Screen[None]):
         if not self.feed.thread.is_alive() and self.feed.thread.ident is not None and not self.state.is_over:
             self.fold()  # what it said last
             if not self.state.is_over and self._is_live:
-                self._call(notify.lost(self.state))
+                self._call(notify.lost_text(self.state))
             self.state.lose()
             self._draw(panels=True)
         self._ask_or_not()
@@ -279,7 +279,7 @@ class RunScreen(Screen[None]):
     def _call(self, text: str | None) -> None:
         """Let the terminal call somebody who looks elsewhere."""
         if text and self._terminal is not None:
-            self._terminal.write(sequence(how_to_call(self.run_, self.state), self._run_name, text))
+            self._terminal.write(escape_sequence(notify_mode(self.run_, self.state), self._run_name, text))
 
     def _name_window(self) -> None:
         """The state and the best score as the title of the window, while there is something to tell."""
@@ -287,7 +287,7 @@ class RunScreen(Screen[None]):
             return
         best = f" · best {self.state.headline(self.state.best)}" if self.state.best else ""
         title = f"{self.state.status.replace('_', ' ')}{best} · {self._run_name}"
-        self._terminal.name_window("" if how_to_call(self.run_, self.state) == "off" else clean(title, 100))
+        self._terminal.name_window("" if notify_mode(self.run_, self.state) == "off" else clean(title, 100))
 
     @property
     def _run_name(self) -> str:
@@ -332,7 +332,7 @@ class RunScreen(Screen[None]):
             if isinstance(view, Now):
                 view.link = self._slow
             if isinstance(view, Identity):
-                view.asked = ANSWERS[type(self._asked)][0] if self._asked and not self._stopping else ""
+                view.asked = ACKNOWLEDGEMENTS[type(self._asked)][0] if self._asked and not self._stopping else ""
             view.show(self.state)
         outcome = self._outcome
         status = (
@@ -598,7 +598,7 @@ class RunScreen(Screen[None]):
                 self.stop(commands.Stop(save=answer == "stop"))
                 self.app.exit()
 
-        kept = in_sentences(self.state, self.run_.stay, time.time())
+        kept = explanation(self.state, self.run_.after_disconnect, time.time())
         question = f"The run is {self.state.status if self._rests else 'under way'}. {kept}"
         answers = {
             "detach": "Leave it to train in the background",

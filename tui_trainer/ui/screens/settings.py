@@ -382,7 +382,7 @@ class SettingsScreen(Screen[None]):
             panel.update(Content("\n").join(lines))
             same.update("")
             return
-        future = run.look(settings)
+        future = run.describe_run(settings)
         self.query_one(RateCurve).draw(settings, future.steps_per_epoch)
         lines = [Content(line) for line in (future.short() if self.has_class("-narrow") else future.lines())]
         panel.update(Content("\n").join(lines))

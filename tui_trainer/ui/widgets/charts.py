@@ -9,7 +9,8 @@ import plotext
 from textual.content import Content
 
 from tui_trainer.run.scores import figure, title
-from tui_trainer.run.state import RunState, Series
+from tui_trainer.run.series import Series
+from tui_trainer.run.state import RunState
 from tui_trainer.text import clean, fixed
 from tui_trainer.ui.widgets.panel import MUTED, Panel, to_come
 

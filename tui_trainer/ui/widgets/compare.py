@@ -7,7 +7,7 @@ from textual.content import Content
 from textual.widget import Widget
 
 from tui_trainer.run.scores import LOSS, figure
-from tui_trainer.run.state import Series
+from tui_trainer.run.series import Series
 from tui_trainer.runs.comparison import LETTERS, TRAINING, VALIDATION, Line, differing, figures, short_names
 from tui_trainer.runs.listing import Summary
 from tui_trainer.text import clock

@@ -7,22 +7,22 @@ from textual.content import Content
 from textual.message import Message
 
 from tui_trainer.run.state import RunState
-from tui_trainer.runs.bookmarks import Mark
+from tui_trainer.runs.bookmarks import Bookmark
 from tui_trainer.runs.player import Player
 from tui_trainer.text import clock
 from tui_trainer.ui.widgets.panel import MUTED, View
 
 SIGNS = {
-    Mark.STARTED: ("┼", MUTED),
-    Mark.EPOCH: ("┼", MUTED),
-    Mark.BEST: ("★", "$success"),
-    Mark.TESTED: ("◆", "$secondary"),
-    Mark.RATE: ("↕", "$secondary"),
-    Mark.WENT_ON: ("▸", "$success"),
-    Mark.PAUSED: ("‖", "$warning"),
-    Mark.WARNED: ("!", "bold $warning"),
-    Mark.ENDED: ("■", "$foreground"),
-    Mark.FAILED: ("✖", "bold $error"),
+    Bookmark.STARTED: ("┼", MUTED),
+    Bookmark.EPOCH: ("┼", MUTED),
+    Bookmark.BEST: ("★", "$success"),
+    Bookmark.TESTED: ("◆", "$secondary"),
+    Bookmark.RATE: ("↕", "$secondary"),
+    Bookmark.WENT_ON: ("▸", "$success"),
+    Bookmark.PAUSED: ("‖", "$warning"),
+    Bookmark.WARNED: ("!", "bold $warning"),
+    Bookmark.ENDED: ("■", "$foreground"),
+    Bookmark.FAILED: ("✖", "bold $error"),
 }
 """How the slider shows a mark: a sign and a colour. Where several fall into one cell it shows the greatest."""
 
@@ -72,7 +72,7 @@ class PlayerLine(View):
         speed = f"  x{player.speed:<8,g}" if width >= 110 else f" x{player.speed:<7,g}"
         room = min(48, width * 3 // 10)
         words = "end" if player.at_end else ""
-        words = " · ".join(part for part in (words, player.words) if part)
+        words = " · ".join(part for part in (words, player.bookmark_text) if part)
         words = words if len(words) <= room else words[: room - 1] + "…"
         self._slider = (len(head), width - len(head) - len(speed) - room - 1)
         at = head.index(sign)
@@ -93,8 +93,8 @@ class PlayerLine(View):
     def _draw_slider(self, width: int) -> Content:
         player = self.player
         knob = width - 1 if player.at_end else self._column(player.now)
-        shown = [max(player.marks_between(*self._moments(column)), default=0) for column in range(width)]
-        for least in Mark:  # when marks crowd the slider those that say least are left out
+        shown = [max(player.bookmarks_between(*self._moments(column)), default=0) for column in range(width)]
+        for least in Bookmark:  # when marks crowd the slider those that say least are left out
             if sum(map(bool, shown)) <= width // 2:
                 break
             shown = [0 if kind == least else kind for kind in shown]
@@ -103,7 +103,7 @@ class PlayerLine(View):
             if column == knob:
                 parts.append(("●", "bold $primary"))
             elif kind:
-                parts.append(SIGNS[Mark(kind)])
+                parts.append(SIGNS[Bookmark(kind)])
             else:
                 parts.append(("━", "$primary") if column < knob else ("─", "$foreground 25%"))
         return Content.assemble(*parts)
@@ -135,5 +135,5 @@ class PlayerLine(View):
         """Go to what a column shows: its mark if it has one."""
         first, width = self._slider
         start, end = self._moments(min(width - 1, max(0, x - first)))
-        mark = self.player.last_mark(start, end)
+        mark = self.player.last_bookmark(start, end)
         self.post_message(self.Sought(start if mark is None else mark))

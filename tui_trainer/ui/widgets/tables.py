@@ -8,9 +8,10 @@ from collections.abc import Hashable
 
 from textual.content import Content
 
-from tui_trainer.run.disconnect import Stay, lamp
+from tui_trainer.run.disconnect import AfterDisconnect, status_line
+from tui_trainer.run.rows import CheckpointRow, EpochRow, LogRow
 from tui_trainer.run.scores import figure, title
-from tui_trainer.run.state import MOST_CHECKPOINTS, MOST_NOTES, CheckpointRow, EpochRow, LogRow, RunState
+from tui_trainer.run.state import MOST_CHECKPOINTS, MOST_NOTES, RunState
 from tui_trainer.text import ago, clean, fixed, number, size, span
 from tui_trainer.ui.widgets.panel import MUTED, ListPanel, to_come
 
@@ -60,7 +61,7 @@ class CheckpointLog(ListPanel):
     """The files a resume or an export can use: kind, epoch, score, size, path; and whether one may leave."""
 
     TITLE = "checkpoints"
-    stay = Stay()
+    after_disconnect = AfterDisconnect()
     """What becomes of the run when its user leaves."""
 
     @property
@@ -70,10 +71,10 @@ class CheckpointLog(ListPanel):
     def key(self, state: RunState) -> Hashable:
         newest = max((row.at for row in state.checkpoints.values()), default=0.0)
         minute = 0 if state.is_over else int((self._now - newest) / 5)
-        return (newest, len(state.checkpoints), minute, self._up, state.is_over, state.step, self.stay)
+        return (newest, len(state.checkpoints), minute, self._up, state.is_over, state.step, self.after_disconnect)
 
     def rows(self, state: RunState) -> list[CheckpointRow]:
-        style, words = lamp(state, self.stay, time.time()) if self.at is None else ("", "")
+        style, words = status_line(state, self.after_disconnect, time.time()) if self.at is None else ("", "")
         while len(words) > self.content_size.width - 4 and " · " in words:
             words = words.rpartition(" · ")[0]
         newest = f" · newest {MOST_CHECKPOINTS}" if len(state.checkpoints) == MOST_CHECKPOINTS else ""

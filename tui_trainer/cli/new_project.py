@@ -1,9 +1,13 @@
-"""A small project of the user's own to begin with: everything that a run can be given, ten lines each."""
+"""`tui-trainer new`: a small project of the user's own to begin with, all that a run can be given in ten lines each."""
 
 import hashlib
 import os
 import shlex
+import sys
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from tui_trainer.errors import FolderError, UsageError
 from tui_trainer.own import trust
@@ -116,6 +120,17 @@ needs several files is a package, installed with `pip install -e .` and named `p
 """
 
 FILES = {"model.py": MODEL, "data.py": DATA, "loss.py": LOSS, CONFIG_NAME: SETTINGS, "README.md": README}
+
+
+def new_command(
+    folder: Annotated[str, Parameter(help="Where to put it; made when it is not there.")] = ".",
+    /,
+) -> int:
+    """A small project to begin with: a model, a data set and a loss of your own, settings that use them, a README."""
+    for path in write(Path(folder)):
+        print(f"wrote {clean(path)}")
+    print(next_command(folder), file=sys.stderr)
+    return 0
 
 
 def write(folder: Path) -> list[Path]:

@@ -1,9 +1,10 @@
-"""How a terminal is told to call somebody who looks elsewhere: a desktop notification, the bell."""
+"""Escape codes by which a terminal notifies its user: OSC 9 and OSC 777 for the desktop, the bell."""
 
 import os
 from collections.abc import Mapping
 
-from tui_trainer.run.local import LocalRun, Run
+from tui_trainer.run.interface import Run
+from tui_trainer.run.local import LocalRun
 from tui_trainer.run.state import RunState
 from tui_trainer.text import clean
 
@@ -11,13 +12,13 @@ BELL = "\a"
 """Rings or marks the window; ends an escape code of the kind OSC, too, and everywhere, unlike ST."""
 
 
-def how_to_call(run: Run, state: RunState) -> str:
+def notify_mode(run: Run, state: RunState) -> str:
     """The setting `notify` of a run, as its events tell it, or as it was begun here before they do."""
     own = run.settings.notify if isinstance(run, LocalRun) else "auto"
     return str(state.settings.get("notify", own))
 
 
-def sequence(how: str, title: str, text: str, environ: Mapping[str, str] = os.environ) -> str:
+def escape_sequence(how: str, title: str, text: str, environ: Mapping[str, str] = os.environ) -> str:
     """What to write to a terminal so that it says `text`; nothing when `how`, the setting `notify`, is off or unknown.
 
     OSC 9 is known to iTerm2, WezTerm, kitty and ghostty, OSC 777 to foot and urxvt; others pass over both. Inside tmux
@@ -25,7 +26,7 @@ def sequence(how: str, title: str, text: str, environ: Mapping[str, str] = os.en
     """
     if how == "auto":
         other = environ.get("TERM", "").startswith(("foot", "rxvt"))
-        return sequence("osc777" if other else "osc9", title, text, environ) + BELL
+        return escape_sequence("osc777" if other else "osc9", title, text, environ) + BELL
     if how == "bell":
         return BELL
     # semicolons part what belongs to a code, and one that begins with a number is a command to some terminals
