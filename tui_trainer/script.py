@@ -9,7 +9,7 @@ from typing import Any
 from tui_trainer.cli.local_run import local_run
 from tui_trainer.cli.screens import has_terminal, need_terminal
 from tui_trainer.errors import UsageError
-from tui_trainer.own import admitted
+from tui_trainer.own.admitted import FORM, admit
 from tui_trainer.run import folder
 from tui_trainer.run.local import LocalRun
 from tui_trainer.run.resume import Carried, Resume, carry, state_of
@@ -72,7 +72,8 @@ def train(
     resolved = resolve([Source("train()", {name: value for name, value in values.items() if value is not None})])
     with _lent(lent, classes):
         if resume is None:
-            run = local_run(admitted.admit(resolved.settings, dict.fromkeys(FIELDS, admitted.FORM))[0])
+            located, code = admit(resolved.settings, dict.fromkeys(FIELDS, FORM))
+            run = local_run(located, code=code)
         else:
             carried = _carried(resume, resolved.settings)
             run = local_run(carried.settings, carried)

@@ -65,7 +65,7 @@ def brief() -> Callable[..., Iterator[Event]]:
     """`cli.local_run.fit` for three batches on little data. What would have to be downloaded is not trained on."""
     whole = local_run.fit
 
-    def fit(settings: Settings, inbox: Inbox, checkpoints: Path, resume: Resume | None) -> Iterator[Event]:
+    def fit(settings: Settings, inbox: Inbox, checkpoints: Path, resume: Resume | None, *_: object) -> Iterator[Event]:
         if settings.pretrained or (settings.dataset in DATASETS and "fashion-mnist" not in settings.dataset):
             return iter([ended()])
         changed: dict[str, Any] = {} if resume else dict(BRIEF)

@@ -103,6 +103,18 @@ PROTECTIONS = {
     "code of a settings file is known": Protection(
         "own/admitted.py", "    if unknown:\n", "    if False:\n", "tests/own/test_own_code.py -k settings_file"
     ),
+    "code that was admitted is what runs": Protection(
+        "own/loading.py",
+        "    _admitted.update({found.location: found for found in code.code.values()})\n",
+        "",
+        "tests/own/test_own_code.py -k another_by_then",
+    ),
+    "a run keeps the code it was given": Protection(
+        "run/local.py",
+        "        self._code = carried.code if carried else code\n",
+        "        self._code = None\n",
+        "tests/own/test_own_code.py -k another_by_then",
+    ),
     "changed code is refused": Protection(
         "training/saving/resume.py",
         "if not resume.allow_code_change:",

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,14 @@ from torch.utils.data import TensorDataset
 from tests.training.plain_loop import only
 from tui_trainer import Outcome, train
 from tui_trainer.cli import main
+from tui_trainer.cli.background import run_by
+from tui_trainer.cli.local_run import local_run
 from tui_trainer.errors import ModelError, SettingsError, TrainerError
 from tui_trainer.own import trust
-from tui_trainer.own.admitted import Admitted
-from tui_trainer.run.commands import HandOver, Inbox, Stop
-from tui_trainer.run.events import BatchTrained, Evaluated, RunEnded, RunStarted, Warned
+from tui_trainer.own.admitted import Admitted, admit
+from tui_trainer.run.background import Orders
+from tui_trainer.run.commands import Continue, HandOver, Inbox, Park, Stop
+from tui_trainer.run.events import BatchTrained, Evaluated, RunEnded, RunPaused, RunStarted, Warned
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.local import LocalRun
 from tui_trainer.run.resume import Resume
@@ -293,3 +297,42 @@ def test_names_that_no_file_bears_are_refused(code: Path) -> None:
     with pytest.raises(ModelError):
         Admitted.find(Settings(model="nowhere.py:Net"))
     assert RunFolder.create(Settings(model=f"{code}:Net", dataset=f"{code}:points")).path.name.endswith("-Net-points")
+
+
+# --- what was agreed to is what runs -------------------------------------------------------------------------------
+
+OTHER = CODE.replace("nn.ReLU()", "nn.Tanh(), nn.Linear(hidden, hidden)")
+
+
+def test_what_was_admitted_runs_though_the_file_is_another_by_then(settings: Settings, code: Path) -> None:
+    located, admitted = admit(settings, {}, [sha256(code.read_bytes()).hexdigest()])
+    run = local_run(located.model_copy(update={"epochs": 1}), code=admitted)
+    code.write_text(OTHER)
+    events = list(run.events())
+    assert events[-1].reason == "finished"
+    (begun,) = [event for event in events if isinstance(event, RunStarted)]
+    assert [name for name, _, _ in begun.layers] == ["Flatten", "Linear", "ReLU", "Linear"]
+    saved = load(run.folder.checkpoints / "last.pt")
+    assert saved["code"] == admitted.digests() and len(saved["model_state_dict"]) == 4
+
+
+def test_the_process_in_the_background_gets_the_source_that_was_admitted(settings: Settings, code: Path) -> None:
+    located, admitted = admit(settings, {}, [sha256(code.read_bytes()).hexdigest()])
+    folder = RunFolder.create(located)
+    orders = Orders.from_json(Orders.of(folder, 7, located, code=admitted).to_json())
+    code.unlink()
+    assert Admitted.from_plain(orders.code) == admitted
+    assert run_by(orders)._code == admitted
+
+
+def test_a_parked_run_goes_on_with_the_source_that_it_began_with(settings: Settings, code: Path) -> None:
+    inbox, events = Inbox(), []
+    for event in fit(settings.model_copy(update={"epochs": 3, "log_interval": 1}), inbox):
+        events.append(event)
+        if isinstance(event, RunStarted):
+            inbox.send(Park())
+        elif isinstance(event, RunPaused):
+            code.unlink()
+            inbox.send(Continue())
+    assert any(isinstance(event, RunPaused) and event.why == "parked" for event in events)
+    assert events[-1].reason == "finished"

@@ -181,7 +181,7 @@ def test_a_run_in_which_nothing_happens_notes_where_it_stands_and_goes_on(
     def hangs(log: Path) -> None:
         until(lambda: "in hangs" in log.read_text(), lambda: "the traces of all threads")
 
-    def fit(_settings: Settings, _inbox: object, checkpoints: Path, _how: object) -> Iterator[Event]:
+    def fit(_settings: Settings, _inbox: object, checkpoints: Path, *_: object) -> Iterator[Event]:
         yield started()
         hangs(checkpoints.parent / "log.txt")
         yield ended()

@@ -160,7 +160,7 @@ async def test_the_help_of_the_focused_field_is_beside_it(show_form: Show) -> No
 async def test_run_starts_the_run_of_the_form(show_form: Show, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[Settings] = []
     async with show_form() as shown:
-        monkeypatch.setattr(shown.app, "start_run", started.append)
+        monkeypatch.setattr(shown.app, "start_run", lambda settings, _: started.append(settings))
         await type_into(shown, "epochs", "3")
         await shown.press("ctrl+r")
         assert [s.epochs for s in started] == [3]
@@ -208,7 +208,7 @@ async def test_code_that_a_file_names_is_asked_for_before_the_run(
     show_form: Show, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[Settings] = []
-    monkeypatch.setattr("tui_trainer.ui.app.TrainerApp.start_run", lambda _, settings: started.append(settings))
+    monkeypatch.setattr("tui_trainer.ui.app.TrainerApp.start_run", lambda _, settings, _code: started.append(settings))
     Path("net.py").write_text("def Net(): ...\n")
     async with show_form() as shown:
         form(shown).fill({"model": "net.py:Net"}, "my.toml")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tui_trainer.cli import headless
 from tui_trainer.cli.local_run import local_run
+from tui_trainer.own.admitted import Admitted
 from tui_trainer.run.background import Orders
 from tui_trainer.run.commands import Park, Pause
 from tui_trainer.run.folder import RunFolder
@@ -17,11 +18,11 @@ from tui_trainer.settings.schema import Settings
 def run_by(orders: Orders) -> LocalRun:
     """The run of the orders: carried on when it has a checkpoint, else from its beginning."""
     folder, settings = RunFolder(Path(orders.folder)), Settings(**orders.settings)
-    carried = None
+    carried, code = None, Admitted.from_plain(orders.code)
     if folder.has_checkpoint:
         how = Resume(allow_data_change=orders.allow_data_change, allow_code_change=orders.allow_code_change)
-        carried = Carried(folder, settings, (), state_of(folder), how)
-    run = local_run(settings, carried, folder=folder, lock=orders.lock)
+        carried = Carried(folder, settings, (), state_of(folder), how, code)
+    run = local_run(settings, carried, folder=folder, lock=orders.lock, code=code)
     if orders.paused:
         run.send(Park() if orders.parked else Pause())
     return run

@@ -10,7 +10,7 @@ from tui_trainer.cli import screens
 from tui_trainer.cli.gather import gather, output_dir_of
 from tui_trainer.cli.options import RUN, TrustPlugin, option
 from tui_trainer.errors import FolderError, UsageError
-from tui_trainer.own import admitted
+from tui_trainer.own.admitted import Admitted, admit
 from tui_trainer.settings.schema import PRESETS, Settings, to_toml
 from tui_trainer.settings.sources import Resolved
 from tui_trainer.text import clean
@@ -47,16 +47,17 @@ def start_command(
         return 0
     if json and not no_ui:
         raise UsageError("--json belongs to --no-ui. Type: tui-trainer --no-ui --json")
+    code = None
     if detach or no_ui or start:
-        settings_, _ = admitted.admit(resolved.settings, resolved.origins, trust_plugin or ())
-        resolved = replace(resolved, settings=settings_)
+        located, code = admit(resolved.settings, resolved.origins, trust_plugin or ())
+        resolved = replace(resolved, settings=located)
     if detach:
-        return start_in_background(resolved.settings)
+        return start_in_background(resolved.settings, code)
     if no_ui:
         from tui_trainer.cli import headless
         from tui_trainer.cli.local_run import local_run
 
-        return headless.watch(local_run(resolved.settings), json=json)
+        return headless.watch(local_run(resolved.settings, code=code), json=json)
     if start:
         from tui_trainer.run.waiting import Waiting
 
@@ -64,7 +65,7 @@ def start_command(
     screens.need_terminal()
 
     untouched = not typed and preset is None and config is None
-    return screens.open_screens(resolved, start=start, preset=preset, runs=untouched)
+    return screens.open_screens(resolved, start=start, code=code, preset=preset, runs=untouched)
 
 
 def resume_command(
@@ -109,7 +110,7 @@ def resume_command(
 
         return headless.show_preview(carried)
     if detach:
-        return start_in_background(carried.settings, carried)
+        return start_in_background(carried.settings, carried.code, carried)
     run_ = local_run(carried.settings, carried)
     if no_ui:
         from tui_trainer.cli import headless
@@ -120,8 +121,10 @@ def resume_command(
     return screens.open_screens(Resolved(carried.settings), carried=carried)
 
 
-def start_in_background(settings: Settings, carried: "Carried | None" = None) -> int:
+def start_in_background(settings: Settings, code: Admitted | None, carried: "Carried | None" = None) -> int:
     """Start a process that trains by itself, or carries a run on, and say where; the exit code.
+
+    `code` is the user's own that was admitted.
 
     Raises:
         FolderError, LockedError: there is no folder to run in.
@@ -136,7 +139,7 @@ def start_in_background(settings: Settings, carried: "Carried | None" = None) ->
     with folder.lock.hold() as held:
         folder.journal.touch(mode=0o600)  # from here on it can be found
         try:
-            background.start(background.Orders.of(folder, held.fd, settings, carried))
+            background.start(background.Orders.of(folder, held.fd, settings, carried, code=code))
         except OSError as error:
             raise FolderError(f"No process in the background can be started: {error.strerror}.") from None
         held.handed_over = True

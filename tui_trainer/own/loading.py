@@ -95,6 +95,7 @@ def load(location: str | Found, kind: Kind) -> Plugin:
             )
         return _lent[location]
     found = (_admitted.get(location) or find(location)) if isinstance(location, str) else location
+    found = _admitted.get(found.location, found)
     shown = f"--{kind} {clean(found.location)}"
     try:
         with quiet(), without_current_folder():

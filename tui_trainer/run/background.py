@@ -4,10 +4,11 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tui_trainer.own.admitted import Admitted
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.resume import Carried, Resume
 from tui_trainer.settings.schema import Settings
@@ -28,6 +29,8 @@ class Orders:
     """It waits to be told to go on."""
     parked: bool = False
     """It waits, and holds no memory of the device meanwhile."""
+    code: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """The user's own code that was admitted, with its source: `Admitted.to_plain`."""
 
     @classmethod
     def of(
@@ -37,6 +40,7 @@ class Orders:
         settings: Settings,
         carried: Carried | None = None,
         *,
+        code: Admitted | None = None,
         paused: bool = False,
         parked: bool = False,
     ) -> "Orders":
@@ -51,6 +55,7 @@ class Orders:
             allow_code_change=how.allow_code_change,
             paused=paused,
             parked=parked,
+            code=code.to_plain() if code else {},
         )
 
     def to_json(self) -> bytes:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tui_trainer.errors import TrainerError
+from tui_trainer.own.admitted import Admitted
 from tui_trainer.run import background
 from tui_trainer.run.background import Orders
 from tui_trainer.run.commands import Command, HandOver, Inbox
@@ -40,8 +41,8 @@ FOUND_OUT = ("dataset", "loss", "batch_size")
 """Settings that the run itself may choose: what it has used is what it is carried on with."""
 
 
-Fit = Callable[[Settings, Inbox, Path, Resume | None], Iterator[Event]]
-"""The training: settings, commands, the folder for checkpoints, how it is carried on -> what happens."""
+Fit = Callable[[Settings, Inbox, Path, Resume | None, Admitted | None], Iterator[Event]]
+"""The training: settings, commands, the folder for checkpoints, how it is carried on, the code -> what happens."""
 
 
 class LocalRun:
@@ -58,10 +59,12 @@ class LocalRun:
         *,
         folder: RunFolder | None = None,
         lock: int | None = None,
+        code: Admitted | None = None,
     ) -> None:
         """`fit` trains. `carried` is the run that is carried on, in its own folder, with `settings` from here on.
 
-        `folder` is where a run begins that has one already, and `lock` the descriptor of a lock that was handed over.
+        `folder` is where a run begins that has one already, `lock` the descriptor of a lock that was handed over, and
+        `code` the user's own code that was admitted: that of `carried` when there is one.
 
         Raises:
             SettingsError: the run that this one should wait for is not there.
@@ -77,6 +80,7 @@ class LocalRun:
             self.settings = self._waiting.settings
         self._folder: RunFolder | None = carried.folder if carried else folder
         self._lock = lock
+        self._code = carried.code if carried else code
         self._began, self._state = time.monotonic(), RunState()
         self._paused = self._parked = False
         """What the run was before it was handed over."""
@@ -176,7 +180,7 @@ class LocalRun:
         """What the training yields, thinned and folded."""
         yield Preparing(what="torch")
         how = self.carried.how if self.carried else None
-        for event in thinned(self._fit(self.settings, self.inbox, folder.checkpoints, how), self._state):
+        for event in thinned(self._fit(self.settings, self.inbox, folder.checkpoints, how, self._code), self._state):
             self._paused, self._parked = bool(self._state.paused_in), self._state.parked
             self._state.apply(event)
             heartbeat.beat(resting=bool(self._state.paused_in))
@@ -186,7 +190,7 @@ class LocalRun:
         """Start the process that goes on with the run, and give it the lock; how the run ended when that fails."""
         try:
             was = {"paused": self._paused, "parked": self._parked}
-            background.start(Orders.of(folder, held.fd, self.settings, self.carried, **was))
+            background.start(Orders.of(folder, held.fd, self.settings, self.carried, code=self._code, **was))
         except OSError as error:
             name = clean(folder.path.name)
             return self._ended(
@@ -234,7 +238,7 @@ def preview(carried: Carried, fit: Fit) -> Iterator[Event]:
     Data and checkpoint are read as for the run itself; nothing on the disk changes.
     """
     how = replace(carried.how, looks_only=True)
-    for event in fit(carried.settings, Inbox(), carried.folder.checkpoints, how):
+    for event in fit(carried.settings, Inbox(), carried.folder.checkpoints, how, carried.code):
         yield event
         if isinstance(event, RunStarted):
             return

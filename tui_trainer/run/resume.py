@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tui_trainer.errors import CheckpointError, FolderError, LockedError, SettingsError
-from tui_trainer.own import admitted
+from tui_trainer.own.admitted import Admitted, admit_again
 from tui_trainer.run import scores
 from tui_trainer.run.events import RunStarted
 from tui_trainer.run.folder import RunFolder
@@ -42,6 +42,8 @@ class Carried:
     """The settings that the user wants otherwise."""
     state: RunState = field(default_factory=RunState)
     how: Resume = field(default_factory=Resume)
+    code: Admitted = field(default_factory=Admitted)
+    """The user's own code, which may run."""
 
     @property
     def nothing_to_do(self) -> str:
@@ -95,11 +97,11 @@ def carry(folder: RunFolder, typed: dict[str, Any], how: Resume) -> Carried:
     ]
     if problems:
         raise SettingsError(problems)
-    admitted.admit_again(resolved.settings, how.trusted, changed=how.allow_code_change)
+    code = admit_again(resolved.settings, how.trusted, changed=how.allow_code_change)
     if not folder.has_checkpoint:
         again = f"tui-trainer --config {clean(folder.manifest)}"
         raise CheckpointError(f"The run {name} has saved no checkpoint to carry on from. Begin again with: {again}")
-    return Carried(folder, resolved.settings, changed, state, how)
+    return Carried(folder, resolved.settings, changed, state, how, code)
 
 
 def state_of(folder: RunFolder) -> RunState:

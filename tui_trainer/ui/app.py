@@ -18,6 +18,7 @@ from textual.geometry import Size
 from textual.screen import Screen
 
 from tui_trainer.errors import TrainerError
+from tui_trainer.own.admitted import Admitted
 from tui_trainer.run.commands import Command, Continue, Pause, SaveCheckpoint, Stop, Wake
 from tui_trainer.run.events import RunEnded
 from tui_trainer.run.feed import Feed
@@ -45,7 +46,9 @@ from tui_trainer.ui.widgets.keys import bindings_of
 class Begin(Protocol):
     """Makes a run that trains in this process, from its beginning or carried on."""
 
-    def __call__(self, settings: Settings, carried: Carried | None = None) -> LocalRun: ...
+    def __call__(
+        self, settings: Settings, carried: Carried | None = None, *, code: Admitted | None = None
+    ) -> LocalRun: ...
 
 
 class TrainerApp(App[None]):
@@ -63,6 +66,7 @@ class TrainerApp(App[None]):
         *,
         begin: Begin,
         start: bool = False,
+        code: Admitted | None = None,
         preset: str | None = None,
         recorded: RecordedRun | None = None,
         carried: Carried | None = None,
@@ -71,12 +75,12 @@ class TrainerApp(App[None]):
         runs: bool = False,
         local: LocalRun | None = None,
     ) -> None:
-        """`local` is a run that is made already and trains here.
+        """`start` begins a run at once, with the user's own `code` that was admitted. `local` is one made already.
 
         `runs` opens the list of runs where there are some, in place of the form.
         """
         super().__init__(driver_class=terminal.Driver if sys.platform != "win32" else None)
-        self._begin_run = begin
+        self._begin_run, self._code = begin, code
         self._resolved, self._start, self._preset = resolved, start, preset
         self._recorded, self._carried, self._replay = recorded, carried, replay
         self._compared, self._runs_first, self._local = compared, runs, local
@@ -104,7 +108,7 @@ class TrainerApp(App[None]):
         elif self._carried is not None:
             self.carry_on(self._carried)
         elif self._start:
-            self.start_run(self._resolved.settings)
+            self.start_run(self._resolved.settings, self._code)
         elif self._compared is not None:
             self.push_screen(CompareScreen(self._compared))
         elif self._runs_first and holds_runs(self._output_dir):
@@ -201,11 +205,11 @@ class TrainerApp(App[None]):
     def start(self, message: SettingsScreen.Start) -> None:
         admit(self, message.settings, message.origins, self.start_run)
 
-    def start_run(self, settings: Settings) -> None:
+    def start_run(self, settings: Settings, code: Admitted | None = None) -> None:
         """Train here, and show it."""
         self.clear_notifications()  # what was wrong on the form is mended
         try:
-            run = self._begin_run(settings)
+            run = self._begin_run(settings, code=code)
         except TrainerError as error:  # the run that it should wait for has gone since
             self.show_form()
             self.notify(clean(error, 300), severity="error", markup=False)

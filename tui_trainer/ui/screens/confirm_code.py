@@ -12,8 +12,13 @@ from tui_trainer.text import clean
 from tui_trainer.ui.screens.dialogs import Ask
 
 
-def admit(app: App[None], settings: Settings, origins: Mapping[str, str], then: Callable[[Settings], object]) -> None:
-    """Go on with `then` once the user knows all code that the settings name, or say why not."""
+def admit(
+    app: App[None], settings: Settings, origins: Mapping[str, str], then: Callable[[Settings, Admitted], object]
+) -> None:
+    """Go on with `then` once the user knows all code that the settings name, or say why not.
+
+    `then` gets the settings with real paths, and the code as it was judged.
+    """
     try:
         found = Admitted.find(settings)
     except TrainerError as error:
@@ -23,7 +28,7 @@ def admit(app: App[None], settings: Settings, origins: Mapping[str, str], then: 
     def agreed(answer: str | None) -> None:
         if answer == "run":
             found.remember()
-            then(found.located(settings))
+            then(found.located(settings), found)
 
     unknown = found.unknown(origins)
     if not unknown:

@@ -510,7 +510,7 @@ class SettingsScreen(Screen[None]):
             self.say(f"Mend the settings in red first. {problems[0]}", "error")
         else:
             screen = {"data": DataScreen, "model": ModelScreen}[at]
-            admit(self.app, self.settings(), self.origins(), lambda settings: self.app.push_screen(screen(settings)))
+            admit(self.app, self.settings(), self.origins(), lambda settings, _: self.app.push_screen(screen(settings)))
 
     def action_help(self) -> None:
         self.app.push_screen(Help(self))
