@@ -183,7 +183,7 @@ def screens(monkeypatch: pytest.MonkeyPatch) -> list[TrainerApp]:
 
     monkeypatch.setattr(main, "need_terminal", lambda: None)
     monkeypatch.setattr(main, "_has_terminal", lambda: True)
-    monkeypatch.setattr("tui_trainer.ui.app.show", show)
+    monkeypatch.setattr("tui_trainer.ui.leaving.show", show)
     return shown
 
 

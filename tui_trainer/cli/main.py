@@ -495,7 +495,8 @@ def need_terminal(instead: str = "Train in plain lines with: tui-trainer --no-ui
 def open_screens(resolved: Resolved, **shown: Any) -> int:
     """The screens, beginning with what `TrainerApp` is told to show; the exit code."""
     from tui_trainer.cli.local_run import local_run
-    from tui_trainer.ui.app import TrainerApp, show
+    from tui_trainer.ui.app import TrainerApp
+    from tui_trainer.ui.leaving import show
 
     return show(TrainerApp(resolved, begin=local_run, **shown))
 
