@@ -154,7 +154,8 @@ class TrainerApp(App[None]):
         self.watch_run(RunScreen(AttachedRun(message.folder)))
 
     @on(RunsScreen.Resume)
-    def resume_run(self, message: RunsScreen.Resume) -> None:
+    @on(RunScreen.Resume)
+    def resume_run(self, message: RunsScreen.Resume | RunScreen.Resume) -> None:
         self._resume(message.folder, {})
 
     @on(SettingsScreen.CarryOn)
@@ -207,10 +208,6 @@ class TrainerApp(App[None]):
         self._output_dir = settings.output_dir  # the list is then of where this run is
         self.watch_run(RunScreen(run))
 
-    @on(RunScreen.CarryOn)
-    def carry_on_with(self, message: RunScreen.CarryOn) -> None:
-        self.carry_on(message.carried)
-
     def carry_on(self, carried: Carried) -> None:
         """Carry a run on. When settings are changed it waits for a yes before its first step."""
         run = self._begin_run(carried.settings, carried)
@@ -231,7 +228,7 @@ class TrainerApp(App[None]):
         except TrainerError as error:
             self.notify(clean(error, 300), severity="warning", markup=False)
 
-    # --- leaving ---
+    # --- what leaving.py and the driver call ---
 
     def _print_error_renderables(self) -> None:
         """A fault of the screen: its traceback goes to the run's log, not to the user."""

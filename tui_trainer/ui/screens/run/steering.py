@@ -5,7 +5,6 @@ import time
 from textual.binding import Binding
 from textual.message import Message
 
-from tui_trainer.errors import TrainerError
 from tui_trainer.run import commands
 from tui_trainer.run.acknowledgements import ANSWERS, is_answered
 from tui_trainer.run.commands import Command
@@ -16,7 +15,6 @@ from tui_trainer.run.events import (
 )
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.local import Run
-from tui_trainer.run.resume import Carried, Resume, carry
 from tui_trainer.run.state import RunState
 from tui_trainer.text import size
 from tui_trainer.ui.screens.dialogs import Ask, AskNumber, Help, Outline
@@ -36,12 +34,12 @@ class RunSteering(RunDrawing):
             super().__init__()
             self.folder = folder
 
-    class CarryOn(Message):
-        """The user wants a run to go on."""
+    class Resume(Message):
+        """The user wants a run that is over to go on."""
 
-        def __init__(self, carried: Carried) -> None:
+        def __init__(self, folder: RunFolder) -> None:
             super().__init__()
-            self.carried = carried
+            self.folder = folder
 
     class Leave(Message):
         """The user wants to see the runs."""
@@ -252,15 +250,7 @@ class RunSteering(RunDrawing):
             self.say(reason, "warning")
             return
         assert self.run_.folder is not None
-        try:
-            carried = carry(self.run_.folder, {}, Resume())
-        except TrainerError as error:
-            self.say(str(error), "warning")
-            return
-        if carried.nothing_to_do:
-            self.say(carried.nothing_to_do)
-            return
-        self.post_message(self.CarryOn(carried))
+        self.post_message(self.Resume(self.run_.folder))
 
     def action_replay(self) -> None:
         if reason := self.why_not("replay"):
