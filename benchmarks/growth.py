@@ -50,7 +50,7 @@ from tui_trainer.run.thinning import MOST, SHORT, report_interval, thinned
 from tui_trainer.settings.schema import Settings
 from tui_trainer.settings.sources import resolve
 from tui_trainer.ui.app import TrainerApp
-from tui_trainer.ui.screens.run import RunScreen
+from tui_trainer.ui.screens.run.screen import RunScreen
 
 SIZE = (120, 40)
 DAY = 86_400.0

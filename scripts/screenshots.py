@@ -22,11 +22,12 @@ from tui_trainer.run.folder import RunFolder
 from tui_trainer.settings.schema import Settings
 from tui_trainer.settings.sources import resolve
 from tui_trainer.ui.app import TrainerApp
-from tui_trainer.ui.screens import run as run_screen
 from tui_trainer.ui.screens.data import DataScreen
 from tui_trainer.ui.screens.model import ModelScreen
 from tui_trainer.ui.screens.replay import ReplayScreen
-from tui_trainer.ui.screens.run import RunScreen
+from tui_trainer.ui.screens.run import drawing, steering
+from tui_trainer.ui.screens.run import screen as run_screen
+from tui_trainer.ui.screens.run.screen import RunScreen
 from tui_trainer.ui.widgets import header, run_details, run_table, tables
 
 SCREENSHOTS = Path(__file__).parent.parent / "screenshots"
@@ -49,7 +50,8 @@ def stop_clocks(now: float) -> None:
     """Let the screens believe that it is `now`, so that `saved 8 s ago` is what a user would have seen."""
     for module in (header, tables, run_table, run_details):
         module.time = SimpleNamespace(time=lambda: now, strftime=time.strftime, localtime=time.localtime)
-    run_screen.time = SimpleNamespace(time=lambda: now, monotonic=time.monotonic, thread_time=time.thread_time)
+    for module in (run_screen, steering, drawing):
+        module.time = SimpleNamespace(time=lambda: now, monotonic=time.monotonic, thread_time=time.thread_time)
 
 
 async def settle(pilot: Pilot[None]) -> None:

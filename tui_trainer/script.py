@@ -131,7 +131,8 @@ def _watch(run: LocalRun, ui: bool | None) -> int:
 
         return headless.watch(run)
     need_terminal("Train in plain lines with: train(..., ui=False)")
-    from tui_trainer.ui.app import TrainerApp, show
+    from tui_trainer.ui.app import TrainerApp
+    from tui_trainer.ui.leaving import show
 
     return show(TrainerApp(resolve([]), begin=local_run, local=run))
 

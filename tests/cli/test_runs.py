@@ -184,7 +184,7 @@ def screens(monkeypatch: pytest.MonkeyPatch) -> list[TrainerApp]:
 
     monkeypatch.setattr("tui_trainer.cli.screens.need_terminal", lambda: None)
     monkeypatch.setattr("tui_trainer.cli.screens.has_terminal", lambda: True)
-    monkeypatch.setattr("tui_trainer.ui.app.show", show)
+    monkeypatch.setattr("tui_trainer.ui.leaving.show", show)
     return shown
 
 

@@ -32,14 +32,15 @@ from tui_trainer.run import background
 from tui_trainer.run import send as sending
 from tui_trainer.run.background import Orders
 from tui_trainer.run.commands import WORDS, Inbox
-from tui_trainer.run.events import KINDS, Event, RunEnded
+from tui_trainer.run.events import Event, RunEnded
+from tui_trainer.run.events_json import KINDS
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.resume import Resume
 from tui_trainer.settings.schema import Settings
 from tui_trainer.settings.sources import Source, resolve
 from tui_trainer.training.after.export import FORMATS
 from tui_trainer.ui.app import TrainerApp
-from tui_trainer.ui.screens.run import RunScreen
+from tui_trainer.ui.screens.run.screen import RunScreen
 
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 PAGES = [ROOT / "README.md", *DOCS]

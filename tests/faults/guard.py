@@ -183,7 +183,7 @@ PROTECTIONS = {
         "tests/cli/test_hostile_text.py",
     ),
     "hang-up": Protection(
-        "ui/app.py",
+        "ui/leaving.py",
         "signal.signal(signal.SIGHUP, hang_up)",
         "signal.getsignal(signal.SIGHUP)",
         "tests/pty/test_terminal.py -k closed",

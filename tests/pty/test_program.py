@@ -22,7 +22,7 @@ from tui_trainer.run.events import (
     RunResumed,
     Warned,
 )
-from tui_trainer.ui.screens.run import RunScreen
+from tui_trainer.ui.screens.run.screen import RunScreen
 
 pytestmark = pytest.mark.xdist_group("processes")  # one after another, in one worker
 BATCHES = 4500

@@ -200,7 +200,7 @@ def test_a_run_whose_loss_explodes_says_so_and_what_to_try(tmp_path: Path) -> No
 
 FAULTY = """
 from tui_trainer.cli import main as cli
-from tui_trainer.ui.screens.run import RunScreen
+from tui_trainer.ui.screens.run.screen import RunScreen
 
 def fail(screen):
     raise ZeroDivisionError("a fault of the screen")

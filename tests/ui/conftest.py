@@ -15,8 +15,9 @@ from tui_trainer.cli.local_run import local_run
 from tui_trainer.run.events import Event
 from tui_trainer.settings.sources import resolve
 from tui_trainer.ui.app import TrainerApp
-from tui_trainer.ui.screens import run as run_screen
-from tui_trainer.ui.screens.run import RunScreen
+from tui_trainer.ui.screens.run import drawing, steering
+from tui_trainer.ui.screens.run import screen as run_screen
+from tui_trainer.ui.screens.run.screen import RunScreen
 from tui_trainer.ui.widgets import header, run_details, run_table, tables
 
 _wait.SLEEP_GRANULARITY, _wait.SLEEP_IDLE = 1 / 200, 1 / 400
@@ -72,9 +73,9 @@ def still(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
         monkeypatch.setattr(header, "time", clock)
         for module in (tables, run_table, run_details):
             monkeypatch.setattr(module, "time", clock)
-        monkeypatch.setattr(
-            run_screen, "time", SimpleNamespace(monotonic=lambda: 0.0, thread_time=lambda: 0.0, time=lambda: now)
-        )
+        clocks = SimpleNamespace(monotonic=lambda: 0.0, thread_time=lambda: 0.0, time=lambda: now)
+        for module in (run_screen, steering, drawing):
+            monkeypatch.setattr(module, "time", clocks)
 
     return stop
 

@@ -11,7 +11,7 @@ from tui_trainer.own.admitted import FORM
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.settings.schema import FIELDS, PRESETS, Settings, as_text, flags
 from tui_trainer.settings.sources import Source, read_toml, resolve
-from tui_trainer.ui.screens.run import RunScreen
+from tui_trainer.ui.screens.run.screen import RunScreen
 from tui_trainer.ui.screens.settings import OTHER, Field, SettingsScreen
 
 _KEYS = {"-": "minus", ".": "full_stop"}

@@ -22,7 +22,7 @@ from tui_trainer.ui.app import TrainerApp
 from tui_trainer.ui.screens import replay as replay_screen
 from tui_trainer.ui.screens.dialogs import Help, Outline
 from tui_trainer.ui.screens.replay import ReplayScreen
-from tui_trainer.ui.screens.run import RunScreen
+from tui_trainer.ui.screens.run.screen import RunScreen
 from tui_trainer.ui.widgets.keys import bindings_of
 from tui_trainer.ui.widgets.player_line import PlayerLine
 

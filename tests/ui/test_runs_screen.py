@@ -24,7 +24,7 @@ from tui_trainer.settings.sources import resolve
 from tui_trainer.ui.app import TrainerApp
 from tui_trainer.ui.screens.compare import CompareScreen
 from tui_trainer.ui.screens.dialogs import Ask, Help
-from tui_trainer.ui.screens.run import RunScreen
+from tui_trainer.ui.screens.run.screen import RunScreen
 from tui_trainer.ui.screens.runs import RunsScreen
 from tui_trainer.ui.screens.settings import SettingsScreen
 from tui_trainer.ui.widgets.keys import bindings_of

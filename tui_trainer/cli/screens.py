@@ -33,6 +33,7 @@ def has_terminal() -> bool:
 def open_screens(resolved: Resolved, **shown: Any) -> int:
     """The screens, beginning with what `TrainerApp` is told to show; the exit code."""
     from tui_trainer.cli.local_run import local_run
-    from tui_trainer.ui.app import TrainerApp, show
+    from tui_trainer.ui.app import TrainerApp
+    from tui_trainer.ui.leaving import show
 
     return show(TrainerApp(resolved, begin=local_run, **shown))

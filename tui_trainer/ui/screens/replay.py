@@ -9,7 +9,7 @@ from textual.binding import Binding
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.recorded import RecordedRun
 from tui_trainer.runs.player import Player
-from tui_trainer.ui.screens.run import RunScreen
+from tui_trainer.ui.screens.run.screen import RunScreen
 from tui_trainer.ui.terminal.pace import Pace
 from tui_trainer.ui.widgets.header import Trouble
 from tui_trainer.ui.widgets.keys import KeyLine, bindings_of
