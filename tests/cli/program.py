@@ -28,7 +28,7 @@ LAUNCHER = [sys.executable, "-c", _SCRIPT]
 MINI = ["--no-ui", "--dataset", "fashion-mnist-mini", "--device", "cpu", "--seed", "0", "--name", "it"]
 SHORT = [*MINI, "--epochs", "2", "--limit-train-batches", "12"]
 ENDLESS = [*MINI, "--epochs", "1000"]
-LIMIT = 60.0
+LIMIT = 240.0
 """Seconds after which a process is hung, and killed."""
 
 

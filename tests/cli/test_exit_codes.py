@@ -16,6 +16,7 @@ import pytest
 
 from tests.cli.program import (
     ENDLESS,
+    LIMIT,
     PROGRAM,
     SHORT,
     Cases,
@@ -431,7 +432,7 @@ def test_what_does_not_train_imports_neither_torch_nor_the_screens(words: list[s
         "except SystemExit as end: print(end.code)\n"
         "print(sorted({'torch', 'torchvision', 'numpy', 'textual', 'plotext'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=LIMIT)
     assert done.stdout.splitlines()[-1] == "[]"
     assert done.stdout.splitlines()[-2] == ("0" if words[0] in ("--help", "--version", "--print-config") else "2")
 

@@ -18,5 +18,5 @@ def test_a_look_at_the_data_from_end_to_end() -> None:
     process = looking._process
     assert process is not None and process.stdin is not None and looking.pid == process.pid
     process.stdin.close()
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=240) == 0
     assert list(answers) == [] and looking.pid is None

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.scale import many
-from tests.pty.terminal import Program
+from tests.pty.terminal import Program, until
 from tests.pty.test_terminal import training
 from tui_trainer.run.events import BatchTrained, CheckpointSaved, RunEnded
 from tui_trainer.training.saving import safe_load
@@ -46,7 +46,7 @@ def test_training_goes_on_without_its_terminal_and_the_rest_is_idle(frozen: bool
             program.close_terminal()
         for program in programs:
             program.journal.goes_on(50)
-        assert max(rest_of(programs)) < 0.05
+        until(lambda: max(rest_of(programs)) < 0.05, lambda: "the screens to have nothing to do any more")
 
 
 @pytest.mark.parametrize("round_", ROUNDS)
@@ -58,9 +58,9 @@ def test_sigterm_ends_143_with_a_whole_new_checkpoint_and_the_terminal_put_back(
             if frozen:
                 program.freeze()
             time.sleep(chance.uniform(0, 0.5))
-            began, step = time.monotonic(), program.journal.step
+            step = program.journal.step
             program.signal(signal.SIGTERM)
-            assert program.wait() == 143 and time.monotonic() - began < 25
+            assert program.wait() == 143
             *_, saved, ended = program.journal.events()
             assert isinstance(ended, RunEnded) and isinstance(saved, CheckpointSaved)
             assert safe_load.load(program.journal.last)["step"] == saved.step >= step

@@ -26,8 +26,8 @@ E = TypeVar("E", bound=Event)
 Seen = str | re.Pattern[str] | Callable[[str], object]
 """A text that is on the screen, a pattern that is found there, or something that is true of it."""
 
-PATIENCE = 45.0
-"""Seconds that anything may take: many times what it does take, because the machine may be busy."""
+PATIENCE = 240.0
+"""Seconds that anything may take: a hundred times what it does take, because the machine may be busy."""
 KEYS = {"enter": "\r", "escape": "\x1b", "space": " ", "tab": "\t", "backspace": "\x7f"} | {
     f"ctrl+{letter}": chr(ord(letter) - 96) for letter in "cpqr"
 }
@@ -71,6 +71,14 @@ def until(true: Callable[[], object], what: Callable[[], str]) -> None:
         time.sleep(0.03)
 
 
+def _begun(run: Path) -> float:
+    """When a run said its first word, in seconds since 1970; 0 while it has said none."""
+    try:
+        return next((event.at for event in read(run / "events.jsonl")), 0.0)
+    except (OSError, ValueError):
+        return 0.0
+
+
 class Journal:
     """The newest run that was started in `folder`, as it is on disk."""
 
@@ -80,7 +88,7 @@ class Journal:
     @property
     def run(self) -> Path:
         """The run's folder."""
-        return max((self.folder / "runs").iterdir(), key=lambda path: path.stat().st_ctime_ns)
+        return max((self.folder / "runs").iterdir(), key=_begun)
 
     @property
     def last(self) -> Path:

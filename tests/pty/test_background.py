@@ -6,10 +6,10 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.faults.scale import many
@@ -154,12 +154,15 @@ def test_two_opposite_commands_at_once_end_in_one_state_on_both_screens(here: Pa
         for _ in range(many(2, 10)):
             for viewer in (one, other):
                 viewer.press("space")
-            ran(here, "send", "last", "pause")
-            one.wait_for("PAUSED")
-            other.wait_for("PAUSED")
-            ran(here, "send", "last", "continue")
-            one.wait_for("● training")
-            other.wait_for("● training")
+            for word, seen in (("pause", "PAUSED"), ("continue", "● training")):
+                # again and again: a key may be answered only after a command that was sent later
+                until(
+                    lambda word=word, seen=seen: (
+                        ran(here, "send", "last", word).returncode == 0
+                        and all(seen in viewer.text for viewer in (one, other))
+                    ),
+                    lambda seen=seen: f"{seen} on both screens",
+                )
 
 
 def test_viewers_that_are_killed_cost_the_run_nothing_and_new_ones_can_come(here: Path) -> None:
@@ -231,8 +234,10 @@ def test_a_command_to_a_run_that_is_killed_meanwhile_is_told_to_have_failed(here
     pid = json.loads((journal.run / "lock").read_text())["pid"]
     os.kill(pid, signal.SIGSTOP)
     words = [sys.executable, "-m", "tui_trainer", "send", "last", "pause"]
-    with subprocess.Popen(words, cwd=here, env=environment(here), stderr=subprocess.PIPE, text=True) as script:
-        time.sleep(1)
+    streams = {"stdin": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    with subprocess.Popen(words, cwd=here, env=environment(here), text=True, **streams) as script:
+        sockets = psutil.Process(script.pid).net_connections
+        until(lambda: sockets("unix") or script.poll() is not None, lambda: "the command to call the run")
         os.kill(pid, signal.SIGKILL)
         assert script.wait(PATIENCE) == 2
         assert script.stderr is not None and "cannot be reached" in script.stderr.read()

@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -14,15 +13,12 @@ from pathlib import Path
 import pytest
 
 from tests.pty.terminal import PATIENCE, Program, environment, until
-from tui_trainer.run.events import BatchTrained, CheckpointSaved, RunEnded, RunPaused, RunResumed
+from tui_trainer.run.events import CheckpointSaved, RunEnded, RunPaused, RunResumed
 
 pytestmark = pytest.mark.xdist_group("processes")  # one after another, in one worker
 MINI = ["--dataset", "fashion-mnist-mini", "--device", "cpu"]
 LONG = [*MINI, "--model", "cnn", "--batch-size", "1", "--epochs", "1000"]
 JOURNALS = Path(__file__).parents[1] / "journals"
-
-
-Orphans = dict[str, Program]
 
 
 @contextmanager
@@ -39,36 +35,24 @@ def training(folders: Sequence[Path], *words: str, script: Path | None = None) -
 # --- closed ---
 
 
-@pytest.fixture(scope="module")
-def orphans(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orphans]:
-    """Programs whose terminals were closed: while one trained, while one was paused, and after one was frozen."""
-    names = ("training", "paused", "frozen")
-    folders = [tmp_path_factory.mktemp(name) for name in names]
-    with training(folders, "--max-time", "10") as (first, paused, frozen):
-        first.close_terminal()
-        paused.press("space", "❚❚ PAUSED")
-        paused.journal.wait_for(RunPaused)
-        paused.close_terminal()
-        frozen.freeze()
-        frozen.close_terminal()
-        yield dict(zip(names, (first, paused, frozen), strict=True))
-
-
 @pytest.mark.parametrize("name", ["training", "paused", "frozen"])
-def test_a_run_goes_on_when_its_terminal_is_closed(orphans: Orphans, name: str) -> None:
-    orphans[name].journal.goes_on(200)
-
-
-def test_a_pause_ends_when_nobody_is_left_to_end_it(orphans: Orphans) -> None:
-    orphans["paused"].journal.wait_for(RunResumed)
-
-
-@pytest.mark.parametrize("name", ["training", "paused", "frozen"])
-def test_a_process_without_its_terminal_ends_with_its_run(orphans: Orphans, name: str) -> None:
-    assert orphans[name].wait() == 0
-    ended = orphans[name].journal.events()[-1]
-    assert isinstance(ended, RunEnded) and ended.reason == "finished"
-    assert "Traceback" not in (orphans[name].journal.run / "log.txt").read_text()
+def test_a_run_goes_on_when_its_terminal_is_closed_and_its_process_ends_with_it(name: str, tmp_path: Path) -> None:
+    with training([tmp_path]) as (program,):
+        if name == "paused":
+            program.press("space", "❚❚ PAUSED")
+            program.journal.wait_for(RunPaused)
+        if name == "frozen":
+            program.freeze()
+        program.close_terminal()
+        if name == "paused":
+            program.journal.wait_for(RunResumed)  # a pause ends when nobody is left to end it
+        program.journal.goes_on(200)
+        stop = [sys.executable, "-m", "tui_trainer", "send", "last", "stop"]
+        subprocess.run(stop, cwd=tmp_path, env=environment(tmp_path), check=True, timeout=PATIENCE)
+        assert program.wait() == 0
+        ended = program.journal.events()[-1]
+        assert isinstance(ended, RunEnded) and ended.reason == "stopped"
+        assert "Traceback" not in (program.journal.run / "log.txt").read_text()
 
 
 def test_a_half_written_frame_is_no_fault_when_the_terminal_is_closed(tmp_path: Path) -> None:
@@ -101,26 +85,16 @@ def test_a_process_that_trains_nothing_ends_with_its_terminal(tmp_path: Path, wo
 def test_a_frozen_terminal_holds_no_training_up_and_is_right_again_afterwards(tmp_path: Path) -> None:
     with Program(tmp_path, "--start", *LONG) as program:
         program.wait_for("● training")
-        program.journal.goes_on(800)
-        before = program.journal.of(BatchTrained)
         program.freeze()
-        began = time.time()
-        until(lambda: time.time() > began + 4, lambda: "4 s")
+        program.journal.goes_on(1500)  # one that waits takes no step at all
         program.thaw()
         program.press("space", "❚❚ PAUSED")
-        frozen = [report for report in program.journal.of(BatchTrained) if report.at > began]
-        assert rate(frozen) > 0.3 * rate(before)  # one that waits takes no step at all; other programs may run here
         program.tick()  # the last step is drawn
         seen = below(program.tick())
         program.resize(80, 24)
         program.wait_for("1 Loss   2 Accuracy")
         program.resize(120, 40)
         program.wait_for(lambda text: below(text) == seen)
-
-
-def rate(reports: list[BatchTrained]) -> float:
-    """Steps a second from the first report to the last."""
-    return (reports[-1].step - reports[0].step) / (reports[-1].at - reports[0].at)
 
 
 def below(text: str) -> list[str]:
@@ -199,35 +173,54 @@ def test_a_run_whose_loss_explodes_says_so_and_what_to_try(tmp_path: Path) -> No
 
 
 FAULTY = """
+import os, time
+
 from tui_trainer.cli import main as cli
+from tui_trainer.run.events import BatchTrained
+from tui_trainer.run.local import LocalRun
 from tui_trainer.ui.screens.run.screen import RunScreen
+
+train = LocalRun.events
 
 def fail(screen):
     raise ZeroDivisionError("a fault of the screen")
 
+def events(run):
+    for event in train(run):
+        yield event
+        while isinstance(event, BatchTrained) and not os.path.exists("go on"):
+            time.sleep(0.02)
+
 if __name__ == "__main__":
     RunScreen.action_model = fail
+    LocalRun.events = events
     cli.main()
 """
-"""The program, with a key that its screen does not survive."""
+"""The program, with a key that its screen does not survive, and a run that waits for a file behind its first report."""
 
 
-def test_a_fault_of_the_screen_ends_the_screen_and_not_the_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("words", "reason", "code"),
+    [(["--max-steps", "500"], "finished", 1), ([], "interrupted", 130)],
+    ids=["goes on to its end", "is stopped"],
+)
+def test_a_fault_of_the_screen_ends_the_screen_and_not_the_run(
+    words: list[str], reason: str, code: int, tmp_path: Path
+) -> None:
     script = tmp_path / "faulty.py"
     script.write_text(FAULTY)
-    folders = [tmp_path / name for name in ("goes on to its end", "is stopped")]
-    with training(folders, "--max-steps", "2000", script=script) as programs:
-        for program in programs:
-            program.press("i", "Training goes on without the screen; Ctrl-C saves and ends.")
-            assert program.put_the_terminal_back()
+    with training([tmp_path], *words, script=script) as (program,):
+        program.press("i", "Training goes on without the screen; Ctrl-C saves and ends.")
+        assert program.put_the_terminal_back()
+        (tmp_path / "go on").touch()
+        if reason == "interrupted":
             program.journal.goes_on(50)
-        programs[1].signal(signal.SIGINT)
-        for program, code, reason in zip(reversed(programs), (130, 1), ("interrupted", "finished"), strict=True):
-            assert program.wait() == code
-            ended = program.journal.events()[-1]
-            assert isinstance(ended, RunEnded) and ended.reason == reason
-            assert "Traceback" not in program.last_words
-            assert "ZeroDivisionError: a fault of the screen" in (program.journal.run / "log.txt").read_text()
+            program.signal(signal.SIGINT)
+        assert program.wait() == code
+        ended = program.journal.events()[-1]
+        assert isinstance(ended, RunEnded) and ended.reason == reason
+        assert "Traceback" not in program.last_words
+        assert "ZeroDivisionError: a fault of the screen" in (program.journal.run / "log.txt").read_text()
 
 
 def test_a_fault_of_the_screen_is_no_success_though_nothing_trains(tmp_path: Path) -> None:

@@ -219,26 +219,32 @@ def test_one_of_many_that_start_at_once_gets_the_lock() -> None:
     folder = RunFolder.create(Settings())
     for starts in range(2, 2 + many(6, 200)):
         begin, begun = os.pipe()
+        answers, answer = os.pipe()
+        end, ended = os.pipe()
         children = []
         for _ in range(starts % 12 + 2):
             child = os.fork()
             if child == 0:
-                code = 1
                 try:
                     os.read(begin, 1)
                     with folder.lock.hold():
-                        time.sleep(0.3)
-                    code = 0
+                        os.write(answer, b"held")
+                        os.read(end, 1)  # until each of the others was refused
                 except LockedError:
-                    code = 7
+                    os.write(answer, b"none")
+                except BaseException:
+                    os.write(answer, b"lost")
                 finally:
-                    os._exit(code)
+                    os._exit(0)
             children.append(child)
         os.write(begun, b"x" * len(children))
-        codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-        assert sorted(codes) == [0] + [7] * (len(codes) - 1)
-        os.close(begin)
-        os.close(begun)
+        told = [os.read(answers, 4) for _ in children]
+        os.write(ended, b"x" * len(children))
+        for child in children:
+            os.waitpid(child, 0)
+        assert sorted(told) == [b"held"] + [b"none"] * (len(told) - 1)
+        for fd in (begin, begun, answers, answer, end, ended):
+            os.close(fd)
 
 
 def test_a_run_that_another_host_keeps_alive_is_refused_until_its_sign_of_life_is_old() -> None:

@@ -195,14 +195,14 @@ def test_a_reader_waits_until_a_bunch_is_taken(recorded: RunFolder) -> None:
     feed.start()
     taken: list[Event] = []
     while not (taken and feed.ended and taken[-1] == feed.ended):
-        assert ready.acquire(timeout=10)
+        assert ready.acquire(timeout=120)
         assert not goes_on.wait(0.05)
         bunch = feed.take()
         assert 0 < len(bunch) <= RecordedRun.BUNCH
         taken += bunch
-        assert goes_on.wait(10)
+        assert goes_on.wait(120)
         goes_on.clear()
-    feed.thread.join(10)
+    feed.thread.join(120)
     assert not feed.thread.is_alive() and taken == RecordedRun(recorded).so_far()
     assert feed.given == len(taken) and feed.take() == []
 
@@ -211,9 +211,9 @@ def test_a_reader_whose_screen_is_gone_does_not_wait_for_it(recorded: RunFolder)
     ready = threading.Event()
     feed = Feed(RecordedRun(recorded), ready.set)
     feed.start()
-    assert ready.wait(10)
+    assert ready.wait(120)
     feed.leave()
-    feed.thread.join(10)
+    feed.thread.join(120)
     assert not feed.thread.is_alive() and feed.take() == []
 
 

@@ -309,7 +309,7 @@ def test_a_server_that_is_not_there_is_one_warning_and_its_password_is_nowhere_o
     for event in run.events():
         seen.append(event)
         if isinstance(event, LearningRateChanged):
-            failed.wait(10)
+            failed.wait(120)
     taken.close()
     (warning,) = [event for event in seen if isinstance(event, Warned)]
     assert warning.text == f"a notification did not reach http://{address}/…: Connection refused"

@@ -279,17 +279,17 @@ def test_at_most_one_nudge_is_on_its_way() -> None:
         def events(self) -> Iterator[Event]:
             yield from [RunPaused() for _ in range(100)]
             arrived.set()
-            release.wait(10)
+            release.wait(120)
             yield RunResumed()
 
     nudges = []
     feed = Feed(Talkative([]), lambda: nudges.append(1))
     feed.start()
-    arrived.wait(10)
+    arrived.wait(120)
     assert len(nudges) == 1
     assert len(feed.take()) == 100
     release.set()
-    feed.thread.join(10)
+    feed.thread.join(120)
     assert len(nudges) == 2 and feed.take()[-1].__class__ is RunResumed
 
 
@@ -301,7 +301,7 @@ def test_a_screen_that_is_gone_does_not_stop_the_run() -> None:
     feed = Feed(run, gone)
     feed.start()
     run.close()
-    feed.thread.join(10)
+    feed.thread.join(120)
     assert feed.ended is not None and feed.ended.reason == "finished"
 
 
