@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Timer
 
+from tests.faults.scale import PATIENCE
+
 PROGRAM = [sys.executable, "-m", "tui_trainer"]
 _SCRIPT = """
 import fcntl, os, signal, sys, termios
@@ -28,7 +30,7 @@ LAUNCHER = [sys.executable, "-c", _SCRIPT]
 MINI = ["--no-ui", "--dataset", "fashion-mnist-mini", "--device", "cpu", "--seed", "0", "--name", "it"]
 SHORT = [*MINI, "--epochs", "2", "--limit-train-batches", "12"]
 ENDLESS = [*MINI, "--epochs", "1000"]
-LIMIT = 240.0
+LIMIT = PATIENCE
 """Seconds after which a process is hung, and killed."""
 
 

@@ -216,7 +216,7 @@ def noticed(protection: Protection, copy: Path) -> bool:
 def passes(tests: str, copy: Path) -> bool:
     """Whether these tests pass against the copy."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests.split()]
-    here = os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+    here = os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1", "PATIENCE": "60"}
     try:
         ended = subprocess.run(command, cwd=copy, env=here, capture_output=True, text=True, timeout=300, check=False)
     except subprocess.TimeoutExpired:

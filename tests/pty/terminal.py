@@ -19,6 +19,7 @@ from typing import TypeVar
 
 import pyte
 
+from tests.faults.scale import PATIENCE
 from tui_trainer.run.events import BatchTrained, Event
 from tui_trainer.run.journal import read
 
@@ -26,8 +27,6 @@ E = TypeVar("E", bound=Event)
 Seen = str | re.Pattern[str] | Callable[[str], object]
 """A text that is on the screen, a pattern that is found there, or something that is true of it."""
 
-PATIENCE = 240.0
-"""Seconds that anything may take: a hundred times what it does take, because the machine may be busy."""
 KEYS = {"enter": "\r", "escape": "\x1b", "space": " ", "tab": "\t", "backspace": "\x7f"} | {
     f"ctrl+{letter}": chr(ord(letter) - 96) for letter in "cpqr"
 }
