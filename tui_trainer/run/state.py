@@ -47,31 +47,39 @@ class Series:
     """Values that one point averages."""
     xs: list[float] = field(default_factory=list)
     ys: list[float] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
+    """What each point is a mean over, such as batches. Points are joined by weighted means."""
     _filled: int = 0
     """Values in the last point, 0 when it is full."""
 
-    def add(self, x: float, y: float) -> None:
+    def add(self, x: float, y: float, weight: float = 1) -> None:
         if self._filled:
-            n = self._filled
-            self.xs[-1] += (x - self.xs[-1]) / (n + 1)
-            self.ys[-1] += (y - self.ys[-1]) / (n + 1)
+            self.weights[-1] += weight
+            share = weight / self.weights[-1]
+            self.xs[-1] += (x - self.xs[-1]) * share
+            self.ys[-1] += (y - self.ys[-1]) * share
         else:
             if len(self.xs) == self.limit:
                 self._halve()
             self.xs.append(x)
             self.ys.append(y)
+            self.weights.append(weight)
         self._filled = (self._filled + 1) % self.stride
 
     def _halve(self) -> None:
-        self.xs = [(a + b) / 2 for a, b in zip(self.xs[::2], self.xs[1::2], strict=True)]
-        self.ys = [(a + b) / 2 for a, b in zip(self.ys[::2], self.ys[1::2], strict=True)]
+        pairs = list(zip(self.weights[::2], self.weights[1::2], strict=True))
+        for values in (self.xs, self.ys):
+            values[:] = [
+                a + (b - a) * (v / (u + v)) for (u, v), a, b in zip(pairs, values[::2], values[1::2], strict=True)
+            ]
+        self.weights = [u + v for u, v in pairs]
         self.stride *= 2
 
     def cut(self, x: float) -> None:
         """Leave out the points beyond `x`."""
         kept = bisect.bisect_right(self.xs, x)
         if kept < len(self.xs):
-            del self.xs[kept:], self.ys[kept:]
+            del self.xs[kept:], self.ys[kept:], self.weights[kept:]
             self._filled = 0
 
     def __len__(self) -> int:
@@ -172,7 +180,7 @@ class RunState:
     """How long the last validation took."""
 
     train_curve: Series = field(default_factory=Series)
-    """Loss over step, as reported."""
+    """Loss over step, as reported; a report weighs as many batches as it covers."""
     valid_curve: Series = field(default_factory=Series)
     """Validation loss over step."""
     score_curve: Series = field(default_factory=Series)
@@ -379,8 +387,10 @@ class RunState:
 
     def _train(self, event: BatchTrained) -> None:
         self.phase, self.activity = "training", ""
-        if event.step <= self.step:
+        before: float = self.step
+        if event.step <= before:
             self._go_back(event.step - 1)
+            before = self.train_curve.xs[-1] if len(self.train_curve) else 0
         self.epoch, self.batch, self.batches, self.step = event.epoch, event.batch, event.batches, event.step
         self.loss, self.lr, self.data_wait = event.loss, event.lr, event.data_wait
         self.grad_norm = event.grad_norm if event.grad_norm is not None else self.grad_norm
@@ -390,7 +400,7 @@ class RunState:
             new = event.examples_per_second
             self.examples_per_second = new if old is None else old + 0.2 * (new - old)
         if event.loss == event.loss and abs(event.loss) != float("inf"):
-            self.train_curve.add(event.step, event.loss)
+            self.train_curve.add(event.step, event.loss, event.step - before)
             self.recent.append(event.loss)
 
     def _evaluate(self, event: Evaluated) -> None:
