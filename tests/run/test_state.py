@@ -46,6 +46,21 @@ def test_a_series_below_its_limit_keeps_every_value() -> None:
     assert (series.stride, series.xs, series.ys) == (1, list(range(1024)), [i * i for i in range(1024)])
 
 
+def test_values_are_joined_by_what_they_weigh() -> None:
+    series = Series(limit=2)
+    for x, (y, weight) in enumerate([(1.0, 9), (11.0, 1), (3.0, 30), (0.0, 10)]):
+        series.add(float(x), y, weight)
+    assert series.weights == [10, 40] and series.ys == pytest.approx([2.0, 2.25])
+    assert series.xs == pytest.approx([0.1, 2.25])
+
+
+def test_a_report_weighs_as_many_batches_as_it_covers() -> None:
+    state = folded(started(), trained(10), trained(12), trained(15, math.nan), trained(20))
+    assert (state.train_curve.xs, state.train_curve.weights) == ([10, 12, 20], [10, 2, 5])
+    state.apply(trained(14))  # from an older checkpoint
+    assert (state.train_curve.xs, state.train_curve.weights) == ([10, 12, 14], [10, 2, 2])
+
+
 def test_a_day_of_reports_is_folded_into_curves_that_stay_small() -> None:
     state = folded(started(epochs=10**6), *(trained(step, float(step)) for step in range(1, 20_001)))
     assert 512 <= len(state.train_curve) <= 1024 and len(state.recent) == 240

@@ -20,9 +20,10 @@ from tui_trainer.ui.screens.dialogs import Ask, Help
 from tui_trainer.ui.terminal.pace import Pace
 from tui_trainer.ui.widgets.charts import bucketed
 from tui_trainer.ui.widgets.confusion import short_names
-from tui_trainer.ui.widgets.header import spark
+from tui_trainer.ui.widgets.header import Trouble, spark
 from tui_trainer.ui.widgets.keys import bindings_of
 from tui_trainer.ui.widgets.outcome import Outcome
+from tui_trainer.ui.widgets.panel import View
 from tui_trainer.ui.widgets.tables import EventLog
 
 HOSTILE = "[red]x[/nope] \x1b]0;title\x07 \x9b31m \u202egnp [@click=app.quit]go[/]"
@@ -327,6 +328,55 @@ def test_a_chart_has_at_most_a_point_a_column() -> None:
         series.add(x, 2.0)
     xs, ys = bucketed(series, 100)
     assert len(xs) <= 100 and set(ys) == {2.0}
+
+
+def test_reports_of_slow_minutes_are_joined_until_they_weigh_as_much_as_others() -> None:
+    series = Series()
+    reports = [(100, 1.0)] * 10 + [(10, 0.5), (10, 1.5)] * 20 + [(100, 1.0)] * 10
+    step = 0
+    for batches, loss in reports:
+        step += batches
+        series.add(step, loss, batches)
+    xs, ys = bucketed(series, 200)
+    assert ys == pytest.approx([1.0] * 24) and xs == sorted(xs)
+
+
+def test_the_loss_before_anything_was_learned_is_drawn() -> None:
+    series = Series()
+    for step, loss, batches in (
+        (1, 2.3, 1),
+        (40, 1.0, 39),
+        (80, 0.9, 40),
+        (102, 0.8, 22),
+        (103, 4.0, 1),
+        (142, 0.6, 39),
+    ):
+        series.add(step, loss, batches)
+    assert bucketed(series, 200)[1] == pytest.approx([2.3, 1.0, 0.9, 0.8, (4.0 + 39 * 0.6) / 40])
+
+
+def test_one_report_after_a_gap_joins_no_others() -> None:
+    series = Series()
+    for x, weight in enumerate([10] * 50 + [400] + [10] * 50):
+        series.add(x, 1.0, weight)
+    assert len(bucketed(series, 200)[0]) == 101
+
+
+@pytest.mark.parametrize("name", ["finished", "out_of_patience", "stopped", "diverged", "failed", "regression"])
+async def test_a_view_is_drawn_anew_when_anything_that_it_shows_has_changed(name: str, show_run: Show) -> None:
+    events = replay.events(name)
+    async with show_run(events, (200, 60)) as shown:
+        assert shown.screen is not None
+        state = RunState()
+        for event, following in zip(events, [*events[1:], events[-1]], strict=True):
+            state.apply(event)
+            if isinstance(event, BatchTrained) and isinstance(following, BatchTrained):
+                continue
+            for view in shown.screen.query(View):
+                if view.display and view.content_size.area and type(view) is not Trouble:
+                    view.show(state)
+                    fresh = view.draw(state, *view.content_size)
+                    assert view._picture.plain == fresh.plain, f"{type(view).__name__} after {event}"
 
 
 def test_the_sparkline_spans_the_blocks() -> None:

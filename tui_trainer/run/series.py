@@ -13,31 +13,39 @@ class Series:
     """Values that one point averages."""
     xs: list[float] = field(default_factory=list)
     ys: list[float] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
+    """What each point is a mean over, such as batches. Points are joined by weighted means."""
     _filled: int = 0
     """Values in the last point, 0 when it is full."""
 
-    def add(self, x: float, y: float) -> None:
+    def add(self, x: float, y: float, weight: float = 1) -> None:
         if self._filled:
-            n = self._filled
-            self.xs[-1] += (x - self.xs[-1]) / (n + 1)
-            self.ys[-1] += (y - self.ys[-1]) / (n + 1)
+            self.weights[-1] += weight
+            share = weight / self.weights[-1]
+            self.xs[-1] += (x - self.xs[-1]) * share
+            self.ys[-1] += (y - self.ys[-1]) * share
         else:
             if len(self.xs) == self.limit:
                 self._halve()
             self.xs.append(x)
             self.ys.append(y)
+            self.weights.append(weight)
         self._filled = (self._filled + 1) % self.stride
 
     def _halve(self) -> None:
-        self.xs = [(a + b) / 2 for a, b in zip(self.xs[::2], self.xs[1::2], strict=True)]
-        self.ys = [(a + b) / 2 for a, b in zip(self.ys[::2], self.ys[1::2], strict=True)]
+        pairs = list(zip(self.weights[::2], self.weights[1::2], strict=True))
+        for values in (self.xs, self.ys):
+            values[:] = [
+                a + (b - a) * (v / (u + v)) for (u, v), a, b in zip(pairs, values[::2], values[1::2], strict=True)
+            ]
+        self.weights = [u + v for u, v in pairs]
         self.stride *= 2
 
     def cut(self, x: float) -> None:
         """Leave out the points beyond `x`."""
         kept = bisect.bisect_right(self.xs, x)
         if kept < len(self.xs):
-            del self.xs[kept:], self.ys[kept:]
+            del self.xs[kept:], self.ys[kept:], self.weights[kept:]
             self._filled = 0
 
     def __len__(self) -> int:

@@ -95,7 +95,7 @@ class RunState:
     """How long the last validation took."""
 
     train_curve: Series = field(default_factory=Series)
-    """Loss over step, as reported."""
+    """Loss over step, as reported; a report weighs as many batches as it covers."""
     valid_curve: Series = field(default_factory=Series)
     """Validation loss over step."""
     score_curve: Series = field(default_factory=Series)
@@ -302,8 +302,10 @@ class RunState:
 
     def _train(self, event: BatchTrained) -> None:
         self.phase, self.activity = "training", ""
-        if event.step <= self.step:
+        before: float = self.step
+        if event.step <= before:
             self._go_back(event.step - 1)
+            before = self.train_curve.xs[-1] if len(self.train_curve) else 0
         self.epoch, self.batch, self.batches, self.step = event.epoch, event.batch, event.batches, event.step
         self.loss, self.lr, self.data_wait = event.loss, event.lr, event.data_wait
         self.grad_norm = event.grad_norm if event.grad_norm is not None else self.grad_norm
@@ -313,7 +315,7 @@ class RunState:
             new = event.examples_per_second
             self.examples_per_second = new if old is None else old + 0.2 * (new - old)
         if event.loss == event.loss and abs(event.loss) != float("inf"):
-            self.train_curve.add(event.step, event.loss)
+            self.train_curve.add(event.step, event.loss, event.step - before)
             self.recent.append(event.loss)
 
     def _evaluate(self, event: Evaluated) -> None:

@@ -110,6 +110,8 @@ class Line:
     values: tuple[float, ...] = ()
     score: Score | None = None
     """What the values are of; None for a loss."""
+    weights: tuple[float, ...] = ()
+    """What each value is a mean over, such as batches; empty where all weigh the same."""
 
 
 class Curves:
@@ -150,7 +152,7 @@ class Curves:
 
     def _line(self, curve: Series, score: Score | None = None) -> Line:
         times = tuple(interpolated(self._clock.xs, self._clock.ys, curve.xs))
-        return Line(tuple(curve.xs), times, tuple(curve.ys), score)
+        return Line(tuple(curve.xs), times, tuple(curve.ys), score, tuple(curve.weights))
 
 
 def interpolated(xs: Sequence[float], ys: Sequence[float], at: Sequence[float]) -> list[float]:

@@ -265,7 +265,7 @@ def copied(state: RunState) -> RunState:
         value = getattr(state, known.name)
         if isinstance(value, Series):
             value = copy.copy(value)
-            value.xs, value.ys = value.xs.copy(), value.ys.copy()
+            value.xs, value.ys, value.weights = value.xs.copy(), value.ys.copy(), value.weights.copy()
             setattr(twin, known.name, value)
         elif isinstance(value, (list, dict, deque)):
             setattr(twin, known.name, value.copy())

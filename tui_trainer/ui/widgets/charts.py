@@ -44,13 +44,45 @@ class Curve:
 
 
 def bucketed(series: Series, columns: int) -> tuple[list[float], list[float]]:
-    """A series as at most `columns` points, each the mean of those it covers; what is not finite is left out."""
-    pairs = [(x, y) for x, y in zip(series.xs, series.ys, strict=True) if abs(y) < MOST]
-    if len(pairs) <= columns:
-        return [x for x, _ in pairs], [y for _, y in pairs]
-    size = math.ceil(len(pairs) / columns)
-    groups = [pairs[i : i + size] for i in range(0, len(pairs), size)]
-    return [sum(x for x, _ in g) / len(g) for g in groups], [sum(y for _, y in g) / len(g) for g in groups]
+    """A series as at most `columns` points, each a mean over about the same weight; what is not finite is left out.
+
+    The training loss is reported by the clock: while training is slow a report is the mean of a few batches, and
+    noisier than others. A report of less than half the usual weight is joined with those after it until they weigh
+    as much as usual. Where all fit, the first one stands alone: it is the loss before anything was learned.
+    """
+    weights = series.weights or [1.0] * len(series.xs)
+    points = [point for point in zip(series.xs, series.ys, weights, strict=True) if abs(point[1]) < MOST]
+    if not points:
+        return [], []
+    least = usual([weight for *_, weight in points])
+    alone = least / 2  # what a report that is joined with none weighs at least
+    if len(points) > columns:
+        least = alone = max(least, sum(weight for *_, weight in points) / columns)
+    xs, ys, held = [], [], 0.0
+    for i, (x, y, weight) in enumerate(points):
+        if not held:
+            xs.append(x)
+            ys.append(y)
+        is_enough = weight >= alone * (1 - 1e-9) if not held else held + weight >= least * (1 - 1e-9)
+        held += weight
+        xs[-1] += (x - xs[-1]) * (weight / held)
+        ys[-1] += (y - ys[-1]) * (weight / held)
+        if is_enough or (i == 0 and len(points) <= columns):
+            held = 0.0
+    return xs, ys
+
+
+def usual(weights: Sequence[float]) -> float:
+    """The median of the weights by weight: half of all that was measured lies in points at least as heavy.
+
+    Many light points do not lower it and one heavy point, such as one after a gap, does not raise it.
+    """
+    beneath, whole = 0.0, sum(weights)
+    for weight in sorted(weights):
+        beneath += weight
+        if 2 * beneath >= whole:
+            return weight
+    return 0.0
 
 
 def plot(
@@ -145,7 +177,7 @@ def epoch_ticks(state: RunState, width: int, until: float) -> tuple[dict[float, 
 
 
 class LossChart(Panel):
-    """Training and validation loss over steps; one column is the mean of the reports it covers."""
+    """Training and validation loss over steps; one point is the mean of the batches it covers."""
 
     TITLE = "loss"
 
@@ -155,7 +187,15 @@ class LossChart(Panel):
 
     def key(self, state: RunState) -> Hashable:
         waits_for = "" if len(state.train_curve) else (state.activity, state.is_over)
-        return (state.step, len(state.valid_curve), state.epoch, self.log_scale, waits_for)
+        return (
+            state.step,
+            state.batches,
+            state.epoch,
+            len(state.valid_curve),
+            state.validation,
+            self.log_scale,
+            waits_for,
+        )
 
     def draw(self, state: RunState, width: int, height: int) -> Content:
         legend = Content.assemble(("━ training ", "$primary"), ("━ validation", "$secondary"))
@@ -184,8 +224,11 @@ class ScoreChart(Panel):
         return (
             len(state.score_curve),
             state.score_curve.stride,
-            state.evaluation and state.evaluation.step,
+            state.validation,
+            state.best,
             state.main,
+            state.batches,
+            state.is_over,
         )
 
     def title_of(self, state: RunState) -> str:

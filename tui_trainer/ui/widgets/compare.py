@@ -77,7 +77,7 @@ class CompareChart(Widget):
             scaled = (
                 [100 * y for y in line.values] if line.score and line.score.unit == "percent" else list(line.values)
             )
-            thin, ys = bucketed(Series(xs=list(xs), ys=scaled), 2 * width)
+            thin, ys = bucketed(Series(xs=list(xs), ys=scaled, weights=list(line.weights)), 2 * width)
             if self.is_log:
                 thin, ys = [x for x, y in zip(thin, ys, strict=True) if y > 0], [y for y in ys if y > 0]
             curves.append(Curve(thin, ys, i + 1))

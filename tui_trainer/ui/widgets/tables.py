@@ -22,7 +22,8 @@ class EpochTable(ListPanel):
     TITLE = "epochs"
 
     def key(self, state: RunState) -> Hashable:
-        return (len(state.epochs), state.epochs[-1].epoch if state.epochs else 0, state.best, self._up)
+        newest = state.epochs[-1] if state.epochs else None
+        return (len(state.epochs), newest, state.best, state.main, state.thinned_until, self._up, state.is_over)
 
     def rows(self, state: RunState) -> list[EpochRow]:
         return state.epochs
