@@ -233,22 +233,22 @@ async def test_the_form_opens_both_screens_and_is_as_it_was_after_them(
     monkeypatch.setattr(Canned, "script", [Answer(preparing="data")])
     monkeypatch.setattr(Canned, "made", [])
     async with show_form((120, 40)) as shown:
-        form = shown.app.screen
+        screen = shown.app.screen
         assert "f6 Data  f7 Model" in shown.text
-        form._fields["epochs"].set_text("9")
+        screen.form.fields["epochs"].set_text("9")
         await shown.settle()
         for key, kind in (("f6", DataScreen), ("f7", ModelScreen)):
             await shown.press(key)
             assert isinstance(shown.app.screen, kind) and Canned.made[-1].settings.epochs == 9
             await shown.press("escape", "escape")
-            assert shown.app.screen is form and form._fields["epochs"].text == "9" and Canned.made[-1].ended
+            assert shown.app.screen is screen and screen.form.fields["epochs"].text == "9" and Canned.made[-1].ended
         await shown.press("f1")
         assert "Look at the data: counts, classes, images." in shown.text
         await shown.press("escape")
-        form._fields["lr"].set_text("-1")
+        screen.form.fields["lr"].set_text("-1")
         await shown.settle()
         await shown.press("f6")
-        assert shown.app.screen is form and "must be above 0" in shown.notes[-1] and len(Canned.made) == 2
+        assert shown.app.screen is screen and "must be above 0" in shown.notes[-1] and len(Canned.made) == 2
 
 
 # --- the process itself ---

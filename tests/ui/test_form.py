@@ -11,20 +11,22 @@ from tui_trainer.own.admitted import FORM
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.settings.schema import FIELDS, PRESETS, Settings, as_text, flags
 from tui_trainer.settings.sources import Source, read_toml, resolve
-from tui_trainer.ui.screens.run.screen import RunScreen
-from tui_trainer.ui.screens.settings import OTHER, Field, SettingsScreen
+from tui_trainer.ui.screens.run import RunScreen
+from tui_trainer.ui.screens.settings import SettingsScreen
+from tui_trainer.ui.widgets.setting_field import OTHER, Field
+from tui_trainer.ui.widgets.settings_form import SettingsForm
 
 _KEYS = {"-": "minus", ".": "full_stop"}
 
 
-def form(shown: Shown) -> SettingsScreen:
+def form(shown: Shown) -> SettingsForm:
     screen = shown.app.screen
     assert isinstance(screen, SettingsScreen)
-    return screen
+    return screen.form
 
 
 async def type_into(shown: Shown, name: str, text: str) -> None:
-    field = form(shown)._fields[name]
+    field = form(shown).fields[name]
     field.entry.focus()
     await shown.settle()
     field.set_text("")
@@ -79,7 +81,7 @@ async def test_a_wrong_value_says_what_is_wrong_and_is_not_run(show_form: Show) 
         await type_into(shown, "lr", "-1")
         assert "must be above 0" in shown.text
         await shown.press("ctrl+r")
-        assert form(shown)._fields["lr"].entry.has_focus
+        assert form(shown).fields["lr"].entry.has_focus
         assert "must be above 0" in shown.notes[-1]
 
 
@@ -90,16 +92,16 @@ async def test_a_run_to_wait_for_that_is_not_there_is_a_problem_of_its_field(
     folder.journal.touch()
     async with show_form() as shown:
         await shown.press("f2")
-        form(shown)._fields["after"].set_text("haed")
+        form(shown).fields["after"].set_text("haed")
         await shown.settle()
-        problem = form(shown)._fields["after"].problem
+        problem = form(shown).fields["after"].problem
         assert problem == "after: there is no run 'haed' in runs. Did you mean ahead?"
         assert "there is no run 'haed'" in shown.text
         await shown.press("ctrl+r")
-        assert form(shown)._fields["after"].entry.has_focus
-        form(shown)._fields["after"].set_text("ahead")
+        assert form(shown).fields["after"].entry.has_focus
+        form(shown).fields["after"].set_text("ahead")
         await shown.settle()
-        assert form(shown)._fields["after"].problem is None
+        assert form(shown).fields["after"].problem is None
         monkeypatch.setattr(SettingsScreen, "_judge", lambda _: folder.journal.unlink(missing_ok=True) or [])
         await shown.press("ctrl+r")  # it has gone just then
         assert "there is no run 'ahead'" in shown.notes[-1] and isinstance(shown.app.screen, SettingsScreen)
@@ -152,7 +154,7 @@ async def test_a_file_that_cannot_be_opened_says_why(show_form: Show, tmp_path: 
 async def test_the_help_of_the_focused_field_is_beside_it(show_form: Show) -> None:
     async with show_form() as shown:
         for name in ("optimizer", "lr", "patience"):
-            form(shown)._fields[name].entry.focus()
+            form(shown).fields[name].entry.focus()
             await shown.settle()
             assert str(FIELDS[name].description)[:40] in " ".join(shown.text.replace("│", " ").split())
 
@@ -171,7 +173,7 @@ async def test_odd_input_is_shown_harmless(show_form: Show) -> None:
     async with show_form() as shown:
         await shown.press("f2")
         for name, text in (("epochs", "x" * 300), ("lr", "[red]1"), ("name", "../x"), ("seed", "1e400")):
-            field = form(shown)._fields[name]
+            field = form(shown).fields[name]
             before = field.text
             field.set_text(text)
             await shown.settle()
@@ -190,7 +192,7 @@ def test_as_text_and_flags_agree() -> None:
 
 async def test_code_of_ones_own_is_chosen_by_typing_where_it_is(show_form: Show) -> None:
     async with show_form() as shown:
-        field = form(shown)._fields["model"]
+        field = form(shown).fields["model"]
         field.entry.value = OTHER
         await shown.settle()
         assert "Model: FILE.py:NAME" in shown.text
@@ -236,4 +238,4 @@ async def test_a_form_that_is_left_while_it_is_looked_at_again_is_no_fault(show_
                 await asyncio.sleep(0)
             await leaving
             await shown.settle()
-        assert form(shown) is not second
+        assert shown.app.screen is not second

@@ -286,12 +286,12 @@ async def test_the_form_stays_as_it_was_left() -> None:
     make_all()
     async with opened() as shown:
         await shown.press("n")
-        form: Any = shown.app.screen
-        form._fields["epochs"].set_text("7")
+        screen: Any = shown.app.screen
+        screen.form.fields["epochs"].set_text("7")
         await shown.press("escape")
         assert isinstance(shown.app.screen, RunsScreen)
         await shown.press("n")
-        assert shown.app.screen is form and form.settings().epochs == 7
+        assert shown.app.screen is screen and screen.form.settings().epochs == 7
 
 
 async def test_without_runs_the_form_comes_first_and_f4_shows_the_list() -> None:
@@ -375,24 +375,24 @@ async def test_a_run_is_carried_on_with_other_settings_and_those_that_are_fixed_
         monkeypatch.setattr(shown.app, "carry_on", carried.append)
         await choose(shown, "2026-11-23T11-24-45-cnn-fashion-mnist")
         await shown.press("e")
-        form: Any = shown.app.screen
-        assert isinstance(form, SettingsScreen) and form._fields["lr"].entry.has_focus
+        screen: Any = shown.app.screen
+        assert isinstance(screen, SettingsScreen) and screen.form.fields["lr"].entry.has_focus
         assert "Carry on 2026-11-23T11-24-45-cnn-fashion-mnist" in shown.text
-        form._fields["model"].entry.focus()
+        screen.form.fields["model"].entry.focus()
         await shown.settle()
-        told = str(form.query_one("#help-text").render())
+        told = str(screen.query_one("#help-text").render())
         assert "Cannot change when a run is carried on: the weights are those of this one." in told
         await shown.press("x", "down")
-        form.fill({"model": "mlp", "seed": 3})
-        assert form.typed == {}
+        screen.form.fill({"model": "mlp", "seed": 3})
+        assert screen.form.typed == {}
         await shown.press("ctrl+r")
         assert "To go on, give more epochs" in shown.notes[-1] and carried == []
-        form._fields["epochs"].set_text("none")
+        screen.form.fields["epochs"].set_text("none")
         await shown.press("ctrl+r")
         assert "must be a whole number" in shown.notes[-1] and carried == []
-        form._fields["epochs"].set_text("12")
+        screen.form.fields["epochs"].set_text("12")
         await shown.settle()
-        assert form.command() == "tui-trainer resume 2026-11-23T11-24-45-cnn-fashion-mnist --no-ui --epochs 12"
+        assert screen.form.command() == "tui-trainer resume 2026-11-23T11-24-45-cnn-fashion-mnist --no-ui --epochs 12"
         await shown.press("ctrl+r")
         assert carried[0].changed == ("epochs",) and carried[0].settings.epochs == 12
         await shown.press("escape")
@@ -416,14 +416,14 @@ async def test_the_settings_of_a_run_go_into_a_new_form_without_seed_and_name() 
         await shown.press("escape")
         await choose(shown, "sgd-momentum")
         await shown.press("u")
-        form: Any = shown.app.screen
-        assert isinstance(form, SettingsScreen) and form is not old and "New run" in shown.text
-        settings = form.settings()
+        screen: Any = shown.app.screen
+        assert isinstance(screen, SettingsScreen) and screen is not old and "New run" in shown.text
+        settings = screen.form.settings()
         assert (settings.optimizer, settings.momentum, settings.epochs) == ("sgd", 0.9, 10)
         assert settings.seed is None and settings.name is None
         await shown.press("f4")
         await shown.press("n")
-        assert shown.app.screen is form
+        assert shown.app.screen is screen
 
 
 async def test_a_run_is_deleted_after_a_yes_and_only_then() -> None:

@@ -1,9 +1,7 @@
-"""The settings form: a field for every setting of the schema, and beside it what the run will be."""
+"""The screen that configures a run: the settings form, and beside it what the run will be."""
 
 import os
-import shlex
 from pathlib import Path
-from typing import Any
 
 from textual import events, on
 from textual.app import ComposeResult
@@ -13,32 +11,13 @@ from textual.content import Content
 from textual.message import Message
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Input, Label, Select, Static
+from textual.widgets import Label, Select, Static
 
 from tui_trainer.errors import SettingsError
 from tui_trainer.outlook import run
-from tui_trainer.own import admitted
-from tui_trainer.run import waiting
 from tui_trainer.run.folder import RunFolder
-from tui_trainer.settings.schedule import lr_factor
-from tui_trainer.settings.schema import (
-    CONFIG_NAME,
-    FIELDS,
-    GROUPS,
-    OWN,
-    PRESETS,
-    Settings,
-    as_text,
-    choices_of,
-    contradictions,
-    flags,
-    group_of,
-    is_simple,
-    is_switch,
-    to_toml,
-    why_fixed,
-)
-from tui_trainer.settings.sources import Resolved, Source, check, preset, read_toml, resolve
+from tui_trainer.settings.schema import CONFIG_NAME, FIELDS, PRESETS, Settings, as_text, choices_of, to_toml
+from tui_trainer.settings.sources import Resolved, preset, read_toml, resolve
 from tui_trainer.text import clean
 from tui_trainer.ui.screens.after_refresh import after_refresh, call_if_there
 from tui_trainer.ui.screens.confirm_code import admit
@@ -46,160 +25,11 @@ from tui_trainer.ui.screens.data import DataScreen
 from tui_trainer.ui.screens.dialogs import AskPath, Help
 from tui_trainer.ui.screens.model import ModelScreen
 from tui_trainer.ui.screens.runs import RunsScreen
-from tui_trainer.ui.widgets.charts import Curve, plot
 from tui_trainer.ui.widgets.keys import KeyLine, too_small
 from tui_trainer.ui.widgets.panel import MUTED
-
-OTHER = "\0"
-"""The choice of something that is not on the list."""
-
-
-def command_line(settings: Settings) -> str:
-    """The same run from a script."""
-    return shlex.join(["tui-trainer", "--no-ui", *flags(settings)])
-
-
-def _has_simple(group: str) -> bool:
-    """True when some of its settings are shown from the start."""
-    return any(is_simple(name) for name in FIELDS if group_of(name) == group)
-
-
-def _classes(kind: str, shown: bool) -> str:
-    """The classes of a box from the start: to set one afterwards styles all that is in it once more."""
-    return kind if shown else f"{kind} -hidden"
-
-
-class Fixed(Static, can_focus=True):
-    """A value that cannot be changed; it can be gone to, to read why."""
-
-    def __init__(self, value: str) -> None:
-        super().__init__(Content.styled(clean(value, 200) or "none", MUTED), classes="fixed")
-        self.value = value
-
-
-class Field(Horizontal):
-    """One setting: its name, a widget for its value, and whether that value can be used."""
-
-    class Changed(Message):
-        """The value was changed."""
-
-        def __init__(self, field: "Field") -> None:
-            super().__init__()
-            self.field = field
-
-    class Entered(Message):
-        """The field has the focus now."""
-
-        def __init__(self, field: "Field") -> None:
-            super().__init__()
-            self.field = field
-
-    def __init__(self, setting: str, value: object, fixed: str = "") -> None:
-        """`fixed` says why it cannot be changed, when it cannot."""
-        super().__init__(classes=_classes("field", is_simple(setting)), id=f"field-{setting}")
-        self.setting, self.fixed = setting, fixed
-        self.start_text = self._before = as_text(value)
-        self.problem: str | None = None
-        self.on_the_way = False
-        """True when a run is carried on: what is changed then is what is not as it was."""
-        self.entry = self._make_entry()
-        """The widget that holds the value."""
-
-    def _make_entry(self) -> "Input | Select[str] | Fixed":
-        if self.fixed:
-            return Fixed(self.start_text)
-        if self._words:
-            return Select(self._options(self.start_text), value=self.start_text, allow_blank=False, compact=True)
-        return Input(self.start_text, placeholder="drawn" if self.setting == "seed" else "", compact=True)
-
-    @property
-    def _words(self) -> tuple[str, ...]:
-        return ("off", "on") if is_switch(self.setting) else choices_of(self.setting)
-
-    def _options(self, text: str) -> list[tuple[Content, str]]:
-        """What can be chosen: words, `text` when it is none of them, and a place of one's own to be typed."""
-        words = [*self._words, *([text] if text not in self._words else [])]
-        more = [(Content("of your own …"), OTHER)] if self.setting in OWN else []
-        return [(Content(clean(word, 60)), word) for word in words] + more
-
-    def compose(self) -> ComposeResult:
-        yield Label(Content(str(FIELDS[self.setting].title)))
-        yield self.entry
-
-    @property
-    def text(self) -> str:
-        """The value as one would type it."""
-        return str(self.entry.value)
-
-    def set_text(self, text: str) -> None:
-        """Change the value from outside: a preset, a file."""
-        if isinstance(self.entry, Select) and text not in self._words:
-            with self.prevent(Select.Changed):
-                self.entry.set_options(self._options(text))
-        if not self.fixed:
-            self.entry.value = self._before = text
-
-    def ask_for_place(self) -> None:
-        """Have a place of the user's own typed in; without one the value stays what it was."""
-        forms = "folder:PATH, table:FILE or FILE.py:NAME" if self.setting == "dataset" else "FILE.py:NAME"
-        before = self._before if self._before not in self._words else ""
-
-        def answer(text: str | None) -> None:
-            self.set_text(text or self._before)
-
-        self.app.push_screen(AskPath(f"{FIELDS[self.setting].title}: {forms}", before), answer)
-
-    def judge(self) -> Any:
-        """The value in its own type; `problem` says what is wrong with it."""
-        value, self.problem = check(self.setting, self.text, text=True)
-        self.set_class(self.problem is not None, "-wrong")
-        usual = self.start_text if self.on_the_way else as_text(FIELDS[self.setting].default)
-        self.set_class(self.text != usual, "-changed")
-        return value
-
-    @on(Input.Changed)
-    @on(Select.Changed)
-    def changed(self, event: Message) -> None:
-        event.stop()
-        if self.text == OTHER:
-            self.ask_for_place()
-            return
-        self._before = self.text
-        self.post_message(self.Changed(self))
-
-    @on(Input.Submitted)
-    def submitted(self, event: Message) -> None:
-        event.stop()
-        self.screen.focus_next()
-
-    def on_descendant_focus(self) -> None:
-        self.post_message(self.Entered(self))
-
-
-class RateCurve(Static):
-    """The learning rate over the run to come."""
-
-    def draw(self, settings: Settings, steps_per_epoch: int) -> None:
-        """Show the curve of these settings; one is drawn only where there is room for it."""
-        self._shown = (settings, steps_per_epoch)
-        width, height = self.content_size
-        self.border_title = Content("learning rate over the run")
-        note = "falls when the monitored value stops improving" if settings.scheduler == "plateau" else ""
-        self.border_subtitle = Content(note)
-        if width < 20 or height < 5:
-            return
-        updates = max(1, steps_per_epoch // settings.grad_accum_steps)
-        places = [i * settings.epochs / width for i in range(width + 1)]
-        last = settings.epochs * updates - 1
-        rates = [settings.lr * lr_factor(settings, min(round(x * updates), last), updates) for x in places]
-        each = max(1, round(settings.epochs * 5 / width))
-        ticks = {float(n): str(n) for n in range(0, settings.epochs + 1, each)}
-        curve = plot([Curve(places, rates, 1)], width, height, ticks=ticks, right=settings.epochs, bottom=0.0)
-        self.update(curve, layout=False)
-
-    def on_resize(self) -> None:
-        if hasattr(self, "_shown"):
-            self.draw(*self._shown)
+from tui_trainer.ui.widgets.rate_curve import RateCurve
+from tui_trainer.ui.widgets.setting_field import Field
+from tui_trainer.ui.widgets.settings_form import SettingsForm
 
 
 class SettingsScreen(Screen[None]):
@@ -247,8 +77,7 @@ class SettingsScreen(Screen[None]):
     def __init__(self, resolved: Resolved, preset_name: str | None = None, *, carries: RunFolder | None = None) -> None:
         """`carries` is the run that is to go on with the settings of the form; else a new one will be started."""
         super().__init__()
-        self._given = resolved.settings
-        self._places = {n: (as_text(getattr(resolved.settings, n)), o) for n, o in resolved.origins.items()}
+        self.form = SettingsForm(resolved, carries)
         self._carries = carries
         if carries:
             self.AUTO_FOCUS = "#field-lr Input"  # type: ignore[misc]  # the first that can be changed
@@ -268,14 +97,7 @@ class SettingsScreen(Screen[None]):
                 [(n, n) for n in PRESETS], prompt="none", value=self._preset or Select.NULL, id="preset", compact=True
             )
         with Horizontal(id="body"):
-            with VerticalScroll(id="fields", can_focus=False):
-                for group in GROUPS:
-                    with Vertical(classes=_classes("group", _has_simple(group)), id=f"group-{group}") as box:
-                        box.border_title = group
-                        for name in FIELDS:
-                            if group_of(name) == group:
-                                fixed = why_fixed(name) if self._carries else ""
-                                yield Field(name, getattr(self._given, name), fixed)
+            yield self.form
             with Vertical(id="side"):
                 with Vertical(classes="group") as box:
                     box.border_title = "this run"
@@ -287,56 +109,15 @@ class SettingsScreen(Screen[None]):
         yield KeyLine()
 
     def on_mount(self) -> None:
-        self._fields = {field.setting: field for field in self.query(Field)}
         if self._carries:
             self.add_class("-carries")
-            for field in self._fields.values():
-                field.on_the_way = True
         self._judge()
 
-    # --- values ---
-
-    def settings(self) -> Settings:
-        """The settings as the form has them; those nobody touched keep counting as not named.
-
-        Raises:
-            SettingsError: every problem on the form.
-        """
-        named = self._given.model_fields_set
-        texts = {n: f.text for n, f in self._fields.items() if n in named or f.text != as_text(FIELDS[n].default)}
-        return resolve([Source("the form", texts, text=True)]).settings
-
-    @property
-    def typed(self) -> dict[str, str]:
-        """The values that are not what they were, as typed."""
-        return {n: f.text for n, f in self._fields.items() if f.text != f.start_text}
-
-    def command(self) -> str:
-        """The same from a script.
-
-        Raises:
-            SettingsError: every problem on the form.
-        """
-        if self._carries is None:
-            return command_line(self.settings())
-        words = flags(self.settings(), was=self._given)
-        return shlex.join(["tui-trainer", "resume", clean(self._carries.path.name), "--no-ui", *words])
-
     def _judge(self) -> list[str]:
-        """Check all fields, alone and together, and show what the run will be or what is in its way."""
+        """Check the form, and show what the run will be or what is in its way."""
         self._will_judge = False
-        values = {name: field.judge() for name, field in self._fields.items()}
-        problems = [f"{FIELDS[n].title}: {f.problem}" for n, f in self._fields.items() if f.problem]
-        wrong = {n for n, f in self._fields.items() if f.problem}
-        fine = {n: v for n, v in values.items() if n not in wrong}
-        defaults = {n: info.default for n, info in FIELDS.items()}
-        probe = Settings.model_construct(**defaults | fine)
-        for names, sentence in contradictions(probe) + waiting.problems(probe):
-            if not wrong & set(names):
-                problems.append(sentence)
-                self._fields[names[0]].problem = sentence
-                self._fields[names[0]].add_class("-wrong")
-        self._show_outlook(None if problems else self.settings(), problems)
+        problems = self.form.judge()
+        self._show_outlook(None if problems else self.form.settings(), problems)
         self._show_help()
         return problems
 
@@ -351,29 +132,15 @@ class SettingsScreen(Screen[None]):
     def preset_chosen(self, event: Select.Changed) -> None:
         if event.value != Select.NULL and event.value != self._preset:
             self._preset = str(event.value)
-            self.fill(preset(self._preset).values)
+            self.form.fill(preset(self._preset).values)
 
-    def fill(self, values: Any, place: str = admitted.FORM) -> None:
-        """Put values into their fields; `place` is where they come from."""
-        for name, value in values.items():
-            self._fields[name].set_text(as_text(value))
-            self._places[name] = (as_text(value), place)
-
-    def origins(self) -> dict[str, str]:
-        """Where each value came from: what was typed here is the user's own word, what a file says is not."""
-        return {
-            name: place if field.text == text else admitted.FORM
-            for name, field in self._fields.items()
-            for text, place in [self._places.get(name, (None, ""))]
-        }
+    @on(Field.PlaceWanted)
+    def place_wanted(self, message: Field.PlaceWanted) -> None:
+        """Have a place of the user's own typed in."""
+        field = message.field
+        self.app.push_screen(AskPath(field.place_question, field.place), field.take_place)
 
     # --- showing ---
-
-    def _show_fields(self) -> None:
-        for name, field in self._fields.items():
-            field.set_class(not self._all and not is_simple(name), "-hidden")
-        for group in GROUPS:
-            self.query_one(f"#group-{group}").set_class(not self._all and not _has_simple(group), "-hidden")
 
     def _show_outlook(self, settings: Settings | None, problems: list[str]) -> None:
         panel, same = self.query_one("#outlook", Static), self.query_one("#same", Static)
@@ -386,7 +153,7 @@ class SettingsScreen(Screen[None]):
         self.query_one(RateCurve).draw(settings, future.steps_per_epoch)
         lines = [Content(line) for line in (future.short() if self.has_class("-narrow") else future.lines())]
         panel.update(Content("\n").join(lines))
-        words = self.command()
+        words = self.form.command()
         same.update(Content.assemble(("\nthe same from a script (f3 copies)\n", MUTED), (words, "$primary")))
 
     def _show_help(self) -> None:
@@ -429,22 +196,22 @@ class SettingsScreen(Screen[None]):
 
     def action_start(self) -> None:
         if problems := self._judge():
-            wrong = next(field for field in self._fields.values() if field.problem)
+            wrong = next(field for field in self.form.fields.values() if field.problem)
             if wrong.has_class("-hidden"):
                 self.action_all_settings()
             wrong.entry.focus()
             self.say(problems[0], "error")
             return
         if self._carries is None:
-            self.post_message(self.Start(self.settings(), self.origins()))
+            self.post_message(self.Start(self.form.settings(), self.form.origins()))
         else:
-            self.post_message(self.CarryOn(self._carries, self.typed))
+            self.post_message(self.CarryOn(self._carries, self.form.typed))
 
     def action_all_settings(self) -> None:
         self._all = not self._all
-        self._show_fields()
+        self.form.show(self._all)
         if self._focused and self._focused.has_class("-hidden"):
-            self._fields["dataset"].entry.focus()
+            self.form.fields["dataset"].entry.focus()
         self.query_one(KeyLine).refresh()
 
     def label_of(self, binding: Binding) -> str:
@@ -463,7 +230,7 @@ class SettingsScreen(Screen[None]):
 
     def action_copy(self) -> None:
         try:
-            words = self.command()
+            words = self.form.command()
         except SettingsError:
             self.say("There is no command line yet: mend the settings in red first.", "warning")
             return
@@ -479,7 +246,7 @@ class SettingsScreen(Screen[None]):
             if path is None:
                 return
             try:
-                Path(os.path.expanduser(path)).write_text(to_toml(self.settings()), encoding="utf-8")
+                Path(os.path.expanduser(path)).write_text(to_toml(self.form.settings()), encoding="utf-8")
             except (OSError, ValueError) as error:
                 self.say(f"{path} was not saved: {getattr(error, 'strerror', None) or error}", "error")
             else:
@@ -498,8 +265,8 @@ class SettingsScreen(Screen[None]):
                 more = f" (and {len(error.problems) - 1} more)" if len(error.problems) > 1 else ""
                 self.say(error.problems[0] + more, "error")
                 return
-            self.fill(source.values, path)
-            kept = sum(bool(self._fields[str(name)].fixed) for name in source.values)
+            self.form.fill(source.values, path)
+            kept = sum(bool(self.form.fields[str(name)].fixed) for name in source.values)
             more = f"; {kept} of them cannot change any more" if kept else ""
             self.say(f"Loaded {len(source.values)} settings from {path}{more}.")
 
@@ -510,7 +277,8 @@ class SettingsScreen(Screen[None]):
             self.say(f"Mend the settings in red first. {problems[0]}", "error")
         else:
             screen = {"data": DataScreen, "model": ModelScreen}[at]
-            admit(self.app, self.settings(), self.origins(), lambda settings, _: self.app.push_screen(screen(settings)))
+            form = self.form
+            admit(self.app, form.settings(), form.origins(), lambda settings, _: self.app.push_screen(screen(settings)))
 
     def action_help(self) -> None:
         self.app.push_screen(Help(self))
@@ -523,5 +291,5 @@ class SettingsScreen(Screen[None]):
     @on(events.Resize)
     def look_again(self) -> None:
         """Back from a run what is on this machine may have changed, and on another size other words fit."""
-        if hasattr(self, "_fields"):
+        if self.form.fields:
             after_refresh(self, self._judge)
