@@ -13,8 +13,10 @@ from tui_trainer.own.admitted import FORM, admit
 from tui_trainer.run import folder
 from tui_trainer.run.local import LocalRun
 from tui_trainer.run.resume import Carried, Resume, carry, state_of
-from tui_trainer.settings.schema import FIELDS, SCRIPT, Settings, as_text
+from tui_trainer.settings.places import SCRIPT
+from tui_trainer.settings.schema import FIELDS, Settings
 from tui_trainer.settings.sources import Source, resolve
+from tui_trainer.settings.writing import as_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

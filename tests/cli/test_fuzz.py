@@ -16,8 +16,9 @@ from tests.cli.program import hidden
 from tests.faults.scale import many
 from tui_trainer.cli import headless, main, screens
 from tui_trainer.errors import SettingsError, UsageError
-from tui_trainer.settings.schema import FIELDS, Settings, as_text, flag, to_toml
+from tui_trainer.settings.schema import FIELDS, Settings, flag
 from tui_trainer.settings.sources import check, preset, read_toml, resolve
+from tui_trainer.settings.writing import as_text, to_toml
 
 FUZZ = hypothesis.settings(
     derandomize=True,

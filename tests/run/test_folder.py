@@ -15,8 +15,9 @@ import pytest
 from tests.faults.scale import many
 from tui_trainer.errors import FolderError, LockedError, UsageError
 from tui_trainer.run.folder import RunFolder, find, provenance
-from tui_trainer.settings.schema import Settings, to_plain
+from tui_trainer.settings.schema import Settings
 from tui_trainer.settings.sources import read_toml, resolve
+from tui_trainer.settings.writing import to_plain
 
 NOON = time.struct_time((2026, 11, 22, 12, 0, 7, 6, 326, 0))
 

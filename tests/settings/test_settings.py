@@ -18,25 +18,22 @@ from tests.faults.rights import without_rights
 from tui_trainer.cli import main
 from tui_trainer.cli.gather import gather
 from tui_trainer.errors import SettingsError
+from tui_trainer.settings.fields import bytes_of
 from tui_trainer.settings.schema import (
     CONFIG_NAME,
     FIELDS,
     GROUPS,
     Settings,
-    as_text,
-    bytes_of,
     choices_of,
     contradictions,
     flag,
-    flags,
     group_of,
     is_duration,
     is_simple,
     is_switch,
-    to_plain,
-    to_toml,
 )
 from tui_trainer.settings.sources import Resolved, Source, check, preset, read_environment, read_toml, resolve
+from tui_trainer.settings.writing import as_text, flags, to_plain, to_toml
 
 APP = main.make_app()
 FUZZ = hypothesis.settings(

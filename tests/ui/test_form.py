@@ -9,9 +9,10 @@ from textual.widgets import Input, Select
 from tests.ui.conftest import Show, Shown
 from tui_trainer.own.admitted import FORM
 from tui_trainer.run.folder import RunFolder
-from tui_trainer.settings.schema import FIELDS, PRESETS, Settings, as_text, flags
+from tui_trainer.settings.schema import FIELDS, PRESETS, Settings
 from tui_trainer.settings.sources import Source, read_toml, resolve
-from tui_trainer.ui.screens.run import RunScreen
+from tui_trainer.settings.writing import as_text, flags
+from tui_trainer.ui.screens.run.screen import RunScreen
 from tui_trainer.ui.screens.settings import SettingsScreen
 from tui_trainer.ui.widgets.setting_field import OTHER, Field
 from tui_trainer.ui.widgets.settings_form import SettingsForm

@@ -5,7 +5,8 @@ from typing import Annotated, Any
 
 from cyclopts import Group, Parameter
 
-from tui_trainer.settings.schema import FIELDS, GROUPS, as_text, choices_of, group_of, is_switch, nearest
+from tui_trainer.settings.schema import FIELDS, GROUPS, choices_of, group_of, is_switch, nearest
+from tui_trainer.settings.writing import as_text
 from tui_trainer.text import clean, did_you_mean
 
 HOW_TO_RUN = Group.create_ordered("How to run")

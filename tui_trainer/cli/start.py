@@ -11,8 +11,9 @@ from tui_trainer.cli.gather import gather, output_dir_of
 from tui_trainer.cli.options import RUN, TrustPlugin, option
 from tui_trainer.errors import FolderError, UsageError
 from tui_trainer.own.admitted import Admitted, admit
-from tui_trainer.settings.schema import PRESETS, Settings, to_toml
+from tui_trainer.settings.schema import PRESETS, Settings
 from tui_trainer.settings.sources import Resolved
+from tui_trainer.settings.writing import to_toml
 from tui_trainer.text import clean
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from tui_trainer.catalog.zoo import ZOO, ZooFacts
 from tui_trainer.errors import SettingsError
 from tui_trainer.outlook.data import describe
 from tui_trainer.own.arguments import arguments
-from tui_trainer.settings.schema import Settings, short
+from tui_trainer.settings.places import short
+from tui_trainer.settings.schema import Settings
 from tui_trainer.text import clean, size
 
 

@@ -15,7 +15,8 @@ from typing import Any
 from tui_trainer.errors import ModelError
 from tui_trainer.own import location, trust
 from tui_trainer.own.location import Found
-from tui_trainer.settings.schema import ENV_PREFIX, OWN, Settings, is_lent, is_place
+from tui_trainer.settings.places import OWN, is_lent, is_place
+from tui_trainer.settings.schema import ENV_PREFIX, Settings
 
 FORM = "the form"
 """The origin of a value that was typed on the form."""

@@ -21,7 +21,7 @@ from tui_trainer.errors import ModelError
 from tui_trainer.own.admitted import Admitted
 from tui_trainer.own.errors import told
 from tui_trainer.own.location import Found, find, without_current_folder
-from tui_trainer.settings.schema import is_lent
+from tui_trainer.settings.places import is_lent
 from tui_trainer.text import clean, did_you_mean
 
 Kind = Literal["model", "dataset", "loss", "optimizer", "augment"]

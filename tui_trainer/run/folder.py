@@ -17,7 +17,9 @@ import tomli_w
 from tui_trainer.disk import write_whole
 from tui_trainer.errors import FolderError, UsageError
 from tui_trainer.run.lock import Lock
-from tui_trainer.settings.schema import PROVENANCE, Settings, short, to_plain
+from tui_trainer.settings.places import short
+from tui_trainer.settings.schema import PROVENANCE, Settings
+from tui_trainer.settings.writing import to_plain
 from tui_trainer.text import clean, did_you_mean, without_secrets
 
 

@@ -11,8 +11,9 @@ from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.journal import read
 from tui_trainer.run.state import RunState
 from tui_trainer.settings.schedule import lr_factor
-from tui_trainer.settings.schema import FIELDS, Settings, as_text, flag, why_fixed
+from tui_trainer.settings.schema import FIELDS, Settings, flag, why_fixed
 from tui_trainer.settings.sources import Source, read_environment, read_toml, resolve
+from tui_trainer.settings.writing import as_text
 from tui_trainer.text import clean, number
 
 

@@ -11,7 +11,8 @@ from tui_trainer.run.events import Event, Preparing, Warned
 from tui_trainer.run.folder import RunFolder, find
 from tui_trainer.run.journal import follow
 from tui_trainer.run.state import RunState
-from tui_trainer.settings.schema import Settings, bytes_of
+from tui_trainer.settings.fields import bytes_of
+from tui_trainer.settings.schema import Settings
 from tui_trainer.text import clean
 
 NOTHING = "Nothing was trained."

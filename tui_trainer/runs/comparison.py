@@ -13,7 +13,8 @@ from tui_trainer.run.journal import follow
 from tui_trainer.run.series import Series
 from tui_trainer.run.state import RunState
 from tui_trainer.runs.listing import Summary, summarise
-from tui_trainer.settings.schema import FIELDS, as_text
+from tui_trainer.settings.schema import FIELDS
+from tui_trainer.settings.writing import as_text
 from tui_trainer.text import clean, clock, fixed, number
 
 MOST = 8

@@ -13,7 +13,7 @@ from tui_trainer.run.events import ACCURACY, BatchTrained, CheckpointSaved, Eval
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.state import ENDINGS, RunState
 from tui_trainer.runs.journal_tail import Found, JournalTail, newest
-from tui_trainer.settings.schema import short
+from tui_trainer.settings.places import short
 from tui_trainer.settings.sources import read_toml
 from tui_trainer.text import clean
 

@@ -10,7 +10,8 @@ from tui_trainer.errors import UsageError
 from tui_trainer.run.events import Score
 from tui_trainer.run.scores import KNOWN
 from tui_trainer.runs.listing import LIVE, STATES, Summary
-from tui_trainer.settings.schema import FIELDS, as_text, is_duration
+from tui_trainer.settings.schema import FIELDS, is_duration
+from tui_trainer.settings.writing import as_text
 from tui_trainer.text import clean, did_you_mean
 
 Test = Callable[[Summary], bool]

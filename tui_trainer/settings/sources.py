@@ -13,10 +13,10 @@ from typing import Annotated, Any, get_args
 from pydantic import TypeAdapter, ValidationError
 
 from tui_trainer.errors import SettingsError
+from tui_trainer.settings.fields import NAMES, no_such_part
 from tui_trainer.settings.schema import (
     ENV_PREFIX,
     FIELDS,
-    NAMES,
     PRESETS,
     PROVENANCE,
     Settings,
@@ -26,7 +26,6 @@ from tui_trainer.settings.schema import (
     is_duration,
     is_switch,
     nearest,
-    no_such_part,
 )
 from tui_trainer.text import clean, did_you_mean
 

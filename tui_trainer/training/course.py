@@ -14,7 +14,8 @@ from tui_trainer.errors import CheckpointError, DivergedError
 from tui_trainer.own.admitted import Admitted
 from tui_trainer.run.commands import Inbox
 from tui_trainer.run.events import BatchTrained, Evaluated, RunEnded, RunStarted
-from tui_trainer.settings.schema import Settings, is_place
+from tui_trainer.settings.places import is_place
+from tui_trainer.settings.schema import Settings
 from tui_trainer.text import clean
 from tui_trainer.training import devices, models
 from tui_trainer.training.data import balance
@@ -81,9 +82,8 @@ class Course:
         self.mixing = Mixing(s, splits, self.outputs, device) if s.mixup or s.cutmix else None
         """Mixes the examples of each batch, when that is wanted."""
         own_augment = make_own(s)
-        self._feeds = feeds = Feeds(s, splits, device, own_augment)
-        self.data_path, self.train_order = feeds.path, feeds.order
-        self.valid_batches, self.test_batches = feeds.valid, feeds.test
+        self._feeds = f = Feeds(s, splits, device, own_augment)
+        self.data_path, self.train_order, self.valid_batches, self.test_batches = f.path, f.order, f.valid, f.test
         self.batches = len(self.train_order)
         no_graph = why_no_graph(s, device)
         records = no_graph is None and s.cuda_graph != "off"
@@ -137,9 +137,9 @@ class Course:
 
     def freeze(self) -> None:
         """Let rest the layers that do not learn in this epoch."""
-        if self._freezing is not None and (news := self._freezing.set(self.progress.epoch)):
+        if self._freezing is not None and (warning := self._freezing.set(self.progress.epoch)):
             self.step.renew()
-            self.warnings.append(news)
+            self.warnings.append(warning)
 
     def learning_mode(self) -> None:
         """Set the model to training, but for what rests."""

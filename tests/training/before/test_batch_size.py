@@ -14,8 +14,9 @@ from tui_trainer.outlook import run as outlook_run
 from tui_trainer.run.commands import Inbox
 from tui_trainer.run.events import BatchTrained, Event, Preparing, RunStarted, Warned
 from tui_trainer.run.resume import Resume
-from tui_trainer.settings.schema import Settings, to_toml
+from tui_trainer.settings.schema import Settings
 from tui_trainer.settings.sources import read_toml
+from tui_trainer.settings.writing import to_toml
 from tui_trainer.training import models
 from tui_trainer.training.before import batch_size
 from tui_trainer.training.before.batch_size import Trial, largest

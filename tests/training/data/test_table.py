@@ -21,7 +21,8 @@ from tui_trainer.catalog.table_file import describe_table
 from tui_trainer.errors import DataError
 from tui_trainer.run.commands import Inbox
 from tui_trainer.run.events import Evaluated, Event, Preparing, RunEnded, RunStarted, Warned
-from tui_trainer.settings.schema import Settings, is_place
+from tui_trainer.settings.places import is_place
+from tui_trainer.settings.schema import Settings
 from tui_trainer.text import clean
 from tui_trainer.training.data import columns, splits
 from tui_trainer.training.data.columns import Column, read_columns

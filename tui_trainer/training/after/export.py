@@ -21,7 +21,7 @@ from torch.export import Dim
 from tui_trainer import disk
 from tui_trainer.errors import FolderError, ModelError, TrainerError, UsageError
 from tui_trainer.run.folder import RunFolder
-from tui_trainer.settings.schema import short
+from tui_trainer.settings.places import short
 from tui_trainer.text import clean, did_you_mean, number, percent, size
 from tui_trainer.training import devices
 from tui_trainer.training.after.trained import Trained, load_trained, some, splits

@@ -22,7 +22,8 @@ from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.journal import read
 from tui_trainer.run.resume import own_settings
 from tui_trainer.run.state import RunState
-from tui_trainer.settings.schema import Settings, short
+from tui_trainer.settings.places import short
+from tui_trainer.settings.schema import Settings
 from tui_trainer.settings.sources import resolve
 from tui_trainer.text import clean
 from tui_trainer.training import devices, models, tasks

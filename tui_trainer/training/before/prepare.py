@@ -14,7 +14,8 @@ from tui_trainer.own.loading import load as load_code
 from tui_trainer.run.commands import Inbox
 from tui_trainer.run.events import Event, Preparing, Warned
 from tui_trainer.run.resume import Resume
-from tui_trainer.settings.schema import Settings, short
+from tui_trainer.settings.places import short
+from tui_trainer.settings.schema import Settings
 from tui_trainer.text import clean
 from tui_trainer.training import devices, models, tasks
 from tui_trainer.training.before import batch_size

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from tui_trainer.errors import ModelError
 from tui_trainer.own import arguments, loading
-from tui_trainer.settings.schema import Settings, is_place
+from tui_trainer.settings.places import is_place
+from tui_trainer.settings.schema import Settings
 from tui_trainer.text import clean
 from tui_trainer.training.data.examples import Examples
 from tui_trainer.training.models import own

@@ -14,7 +14,8 @@ from tui_trainer.catalog import Shape
 from tui_trainer.catalog.zoo import ZOO
 from tui_trainer.errors import ModelError
 from tui_trainer.own import arguments, loading
-from tui_trainer.settings.schema import Settings, is_place
+from tui_trainer.settings.places import is_place
+from tui_trainer.settings.schema import Settings
 from tui_trainer.training.models import own, weights, zoo
 
 

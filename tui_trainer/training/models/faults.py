@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from tui_trainer.errors import DeviceError, ModelError, TrainerError
-from tui_trainer.settings.schema import Settings, short
+from tui_trainer.settings.places import short
+from tui_trainer.settings.schema import Settings
 from tui_trainer.text import clean
 from tui_trainer.training.step.losses import LossFunction
 

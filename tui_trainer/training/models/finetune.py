@@ -7,7 +7,8 @@ from typing import Any
 from torch import nn
 
 from tui_trainer.errors import ModelError
-from tui_trainer.settings.schema import Settings, short
+from tui_trainer.settings.places import short
+from tui_trainer.settings.schema import Settings
 from tui_trainer.text import clean
 
 _OPENED = (nn.Sequential, nn.ModuleList, nn.ModuleDict)

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from tui_trainer.errors import CheckpointError
 from tui_trainer.own import trust
 from tui_trainer.run.resume import Resume
-from tui_trainer.settings.schema import FIELDS, as_text
+from tui_trainer.settings.schema import FIELDS
+from tui_trainer.settings.writing import as_text
 from tui_trainer.training.course import Course
 from tui_trainer.training.saving.state import State, environment
 

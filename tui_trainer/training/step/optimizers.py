@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from tui_trainer.own import arguments, loading
-from tui_trainer.settings.schema import Settings, is_place
+from tui_trainer.settings.places import is_place
+from tui_trainer.settings.schema import Settings
 from tui_trainer.training.models import finetune, own
 from tui_trainer.training.step.cpu_replay import Calls
 from tui_trainer.training.step.onednn import Quickly

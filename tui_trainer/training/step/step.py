@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from tui_trainer.errors import DivergedError
-from tui_trainer.settings.schema import Settings, is_place
+from tui_trainer.settings.places import is_place
+from tui_trainer.settings.schema import Settings
 from tui_trainer.training.step.average import Average
 from tui_trainer.training.step.cpu_replay import Tape, replays
 from tui_trainer.training.step.cuda_graph import Graph

@@ -14,7 +14,9 @@ from torch import Tensor
 from tui_trainer.errors import ModelError
 from tui_trainer.own import arguments, loading
 from tui_trainer.run.events import Score
-from tui_trainer.settings.schema import NAMES, Settings, is_place
+from tui_trainer.settings.fields import NAMES
+from tui_trainer.settings.places import is_place
+from tui_trainer.settings.schema import Settings
 from tui_trainer.text import clean, did_you_mean
 from tui_trainer.training.data.examples import Data
 from tui_trainer.training.models import own

@@ -16,8 +16,9 @@ from textual.widgets import Label, Select, Static
 from tui_trainer.errors import SettingsError
 from tui_trainer.outlook import run
 from tui_trainer.run.folder import RunFolder
-from tui_trainer.settings.schema import CONFIG_NAME, FIELDS, PRESETS, Settings, as_text, choices_of, to_toml
+from tui_trainer.settings.schema import CONFIG_NAME, FIELDS, PRESETS, Settings, choices_of
 from tui_trainer.settings.sources import Resolved, preset, read_toml, resolve
+from tui_trainer.settings.writing import as_text, to_toml
 from tui_trainer.text import clean
 from tui_trainer.ui.screens.after_refresh import after_refresh, call_if_there
 from tui_trainer.ui.screens.confirm_code import admit

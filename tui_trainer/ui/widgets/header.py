@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 from textual.content import Content
 
 from tui_trainer.run.state import RunState
-from tui_trainer.settings.schema import short
+from tui_trainer.settings.places import short
 from tui_trainer.text import ago, clean, clock, fixed, number, percent
 from tui_trainer.ui.widgets.panel import MUTED, View
 

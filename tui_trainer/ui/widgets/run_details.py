@@ -10,7 +10,8 @@ from textual.widget import Widget
 from tui_trainer.run.folder import RunFolder
 from tui_trainer.run.scores import figure, title
 from tui_trainer.runs.listing import SAMPLES, Summary
-from tui_trainer.settings.schema import FIELDS, as_text
+from tui_trainer.settings.schema import FIELDS
+from tui_trainer.settings.writing import as_text
 from tui_trainer.text import clean, fixed, size
 from tui_trainer.ui.widgets.charts import Curve, plot
 from tui_trainer.ui.widgets.header import spark

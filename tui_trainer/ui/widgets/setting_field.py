@@ -9,8 +9,10 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Input, Label, Select, Static
 
-from tui_trainer.settings.schema import FIELDS, OWN, as_text, choices_of, is_simple, is_switch
+from tui_trainer.settings.places import OWN
+from tui_trainer.settings.schema import FIELDS, choices_of, is_simple, is_switch
 from tui_trainer.settings.sources import check
+from tui_trainer.settings.writing import as_text
 from tui_trainer.text import clean
 from tui_trainer.ui.widgets.panel import MUTED
 

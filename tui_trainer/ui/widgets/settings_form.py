@@ -9,18 +9,9 @@ from textual.containers import Vertical, VerticalScroll
 from tui_trainer.own import admitted
 from tui_trainer.run import waiting
 from tui_trainer.run.folder import RunFolder
-from tui_trainer.settings.schema import (
-    FIELDS,
-    GROUPS,
-    Settings,
-    as_text,
-    contradictions,
-    flags,
-    group_of,
-    is_simple,
-    why_fixed,
-)
+from tui_trainer.settings.schema import FIELDS, GROUPS, Settings, contradictions, group_of, is_simple, why_fixed
 from tui_trainer.settings.sources import Resolved, Source, resolve
+from tui_trainer.settings.writing import as_text, flags
 from tui_trainer.text import clean
 from tui_trainer.ui.widgets.setting_field import Field
 

@@ -1,6 +1,6 @@
 """What a run asks: whether to carry on with other settings, and what to do when it paused by itself."""
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from tui_trainer.run import commands
 from tui_trainer.run.commands import Command
@@ -12,9 +12,7 @@ from tui_trainer.run.events import (
 )
 from tui_trainer.ui.screens.confirm_changes import Agree
 from tui_trainer.ui.screens.dialogs import Ask
-
-if TYPE_CHECKING:
-    from tui_trainer.ui.screens.run.steering import RunSteering
+from tui_trainer.ui.screens.run.window import OfRun
 
 ANSWER_TO_QUESTION: dict[str, Command] = {
     "batch": commands.SkipBatch(),
@@ -25,10 +23,18 @@ ANSWER_TO_QUESTION: dict[str, Command] = {
 """The command behind each button when a run asks what to do."""
 
 
+class Steered(OfRun, Protocol):
+    """The screen of a run, as far as its questions are concerned."""
+
+    def steer(self, action: str, command: Command) -> None: ...
+
+    def stop(self, command: commands.Stop) -> None: ...
+
+
 class Questions:
     """The questions of one run, shown on top of its screen. The answers go to the run as commands."""
 
-    def __init__(self, screen: "RunSteering") -> None:
+    def __init__(self, screen: Steered) -> None:
         self._screen = screen
         self.to_agree: RunStarted | None = None
         """What a run that is carried on with other settings begins with, until somebody has agreed to it."""

@@ -1,20 +1,30 @@
 """The terminal around a run screen: its title says how the run stands, and it calls somebody who looks elsewhere."""
 
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
+
+from textual.app import App
 
 from tui_trainer.run.escape_codes import escape_sequence, notify_mode
+from tui_trainer.run.interface import Run
 from tui_trainer.run.state import RunState
 from tui_trainer.text import clean
 from tui_trainer.ui.terminal import driver as terminal
 
-if TYPE_CHECKING:
-    from tui_trainer.ui.screens.run.drawing import RunDrawing
+
+class OfRun(Protocol):
+    """The screen of a run, as far as its window is concerned."""
+
+    run_: Run
+    state: RunState
+
+    @property
+    def app(self) -> App[Any]: ...
 
 
 class Window:
     """The terminal's window, as one run uses it. Under test, where there is no terminal, nothing is written."""
 
-    def __init__(self, screen: "RunDrawing") -> None:
+    def __init__(self, screen: OfRun) -> None:
         self._screen = screen
 
     @property

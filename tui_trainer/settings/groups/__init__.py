@@ -1,0 +1,1 @@
+"""The fields of the settings, a file a group. Adding a setting is adding one field to one of them."""
