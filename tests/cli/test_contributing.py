@@ -1,4 +1,4 @@
-"""What CONTRIBUTING shows is true: a data set, a model and a task are one file each, and nothing else is edited."""
+"""What CONTRIBUTING shows is true: a data set, a model and a task are a file each, a setting is one field."""
 
 import json
 import os
@@ -16,13 +16,15 @@ BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program with the three files that CONTRIBUTING shows, and not one other change."""
+    """The program with the three files and the one field that CONTRIBUTING shows, and not one other change."""
     package = tmp_path_factory.mktemp("copy") / "tui_trainer"
     shutil.copytree(ROOT / "tui_trainer", package, ignore=shutil.ignore_patterns("__pycache__"))
-    data_set, model, task = BLOCKS
+    data_set, model, task, setting = BLOCKS
     (package / "catalog" / "datasets" / "old_kana.py").write_text(data_set)
     (package / "training" / "models" / "builtin" / "linear.py").write_text(model)
     (package / "training" / "tasks" / "top3.py").write_text(task)
+    with (package / "settings" / "groups" / "run.py").open("a") as run_settings:
+        run_settings.write(f"\n{setting}")
     return package.parent
 
 
@@ -53,3 +55,14 @@ def test_a_model_and_a_task_of_one_file_each_are_trained_with(copy: Path) -> Non
 def test_a_data_set_and_a_model_of_one_file_each_are_listed(copy: Path) -> None:
     assert [row["name"] for row in said(copy, "datasets", "old-kana", "--json")] == ["old-kana"]
     assert [row["name"] for row in said(copy, "models", "linear", "--json")] == ["linear"]
+
+
+def test_a_setting_of_one_field_is_a_flag_a_variable_a_line_of_help_and_of_a_file(copy: Path) -> None:
+    def printed(*words: str, **variables: str) -> str:
+        here = os.environ | {"PYTHONPATH": str(copy)} | variables
+        command = [sys.executable, "-P", "-m", "tui_trainer", *words]
+        return subprocess.run(command, env=here, capture_output=True, text=True, check=True).stdout
+
+    assert "--greeting" in printed("--help") and "A word that you can set. [default: hello]" in printed("--help")
+    assert 'greeting = "good day"' in printed("--print-config", "--greeting", "good day")
+    assert 'greeting = "servus"' in printed("--print-config", TUI_TRAINER_GREETING="servus")
