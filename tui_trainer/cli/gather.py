@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from platformdirs import user_config_path
 
 from tui_trainer.errors import SettingsError
-from tui_trainer.own import admitted
+from tui_trainer.own.admitted import Admitted, admit_again
 from tui_trainer.settings.schema import CONFIG_NAME
 from tui_trainer.settings.sources import Resolved, Source, preset, read_environment, read_toml, resolve
 
@@ -63,4 +63,5 @@ def trust_code_of_run(folder: "RunFolder", trusted: list[str] | None) -> None:
     from tui_trainer.run.state import RunState
 
     if trusted:
-        admitted.admit_again(resolve([own_settings(folder, RunState())]).settings, trusted, changed=False)
+        settings = resolve([own_settings(folder, RunState())]).settings
+        admit_again(Admitted.find(settings), trusted, changed=False)

@@ -103,13 +103,13 @@ def admit(settings: Settings, origins: Mapping[str, str], trusted: Iterable[str]
     return code.located(settings), code
 
 
-def admit_again(settings: Settings, trusted: Iterable[str], *, changed: bool) -> Admitted:
-    """The code of a run that is carried on, all of which may run; `changed` when it may be other than it was.
+def admit_again(code: Admitted, trusted: Iterable[str], *, changed: bool) -> Admitted:
+    """`code` of a run that is carried on, all of which may run; `changed` when it may be other than it was.
 
     Raises:
         ModelError: it has been changed since it was agreed to, or never was.
     """
-    code, known = Admitted.find(settings), {str(entry.get("path")): sha for sha, entry in trust.known().items()}
+    known = {str(entry.get("path")): sha for sha, entry in trust.known().items()}
     for found in code.code.values():
         before = known.get(os.fspath(found.path))
         if not changed and before is not None and not trust.is_trusted(found.sha256):

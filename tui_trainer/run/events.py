@@ -260,3 +260,13 @@ class RunEnded(Event):
     """Since the run started, pauses included."""
     best_scores: dict[str, float] = field(default_factory=dict)
     """The other scores of the best epoch."""
+
+
+def best_fields(best: Evaluated | None) -> dict[str, Any]:
+    """The best validation as events have it: `best_epoch`, `best_loss`, `best_accuracy`, `best_scores`."""
+    return {
+        "best_epoch": best.epoch if best else None,
+        "best_loss": best.loss if best else None,
+        "best_accuracy": best.accuracy if best else None,
+        "best_scores": best.scores if best else {},
+    }

@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable, Iterable
 
 from tui_trainer.errors import TrainerError
-from tui_trainer.run.events import Event, RunEnded, RunHandedOver
+from tui_trainer.run.events import Event, RunEnded, RunHandedOver, best_fields
 from tui_trainer.run.interface import Run
 from tui_trainer.run.recorded import RecordedRun
 
@@ -78,9 +78,7 @@ class Feed:
                 reason="failed",
                 error=text,
                 exit_code=error.exit_code if isinstance(error, TrainerError) else 1,
-                best_epoch=None,
-                best_loss=None,
-                best_accuracy=None,
+                **best_fields(None),
                 seconds=0.0,
             )
             self._deliver([failed])

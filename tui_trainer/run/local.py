@@ -23,6 +23,7 @@ from tui_trainer.run.events import (
     RunHandedOver,
     RunStarted,
     Warned,
+    best_fields,
 )
 from tui_trainer.run.events_json import rounded
 from tui_trainer.run.folder import RunFolder
@@ -213,15 +214,11 @@ class LocalRun:
         )
 
     def _ended(self, reason: str, *, error: str | None = None, exit_code: int) -> RunEnded:
-        best = self._state.best
         return RunEnded(
             reason=reason,
             error=error,
             exit_code=exit_code,
-            best_epoch=best.epoch if best else None,
-            best_loss=best.loss if best else None,
-            best_accuracy=best.accuracy if best else None,
-            best_scores=best.scores if best else {},
+            **best_fields(self._state.best),
             seconds=time.monotonic() - self._began,
         )
 

@@ -98,7 +98,7 @@ def carry(folder: RunFolder, typed: dict[str, Any], how: Resume) -> Carried:
     ]
     if problems:
         raise SettingsError(problems)
-    code = admit_again(resolved.settings, how.trusted, changed=how.allow_code_change)
+    code = admit_again(Admitted.find(resolved.settings), how.trusted, changed=how.allow_code_change)
     if not folder.has_checkpoint:
         again = f"tui-trainer --config {clean(folder.manifest)}"
         raise CheckpointError(f"The run {name} has saved no checkpoint to carry on from. Begin again with: {again}")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tui_trainer.errors import CheckpointError, DivergedError
 from tui_trainer.own.admitted import Admitted
 from tui_trainer.run.commands import Inbox
-from tui_trainer.run.events import BatchTrained, Evaluated, RunEnded, RunStarted
+from tui_trainer.run.events import BatchTrained, Evaluated, RunEnded, RunStarted, best_fields
 from tui_trainer.settings.places import is_place
 from tui_trainer.settings.schema import Settings
 from tui_trainer.text import clean
@@ -33,7 +33,6 @@ from tui_trainer.training.saving.saver import Saver
 from tui_trainer.training.saving.state import (
     Progress,
     State,
-    best_fields,
     environment,
     finite_weights,
     first_not_finite,

@@ -24,6 +24,7 @@ from tui_trainer.run.events import (
     RunPaused,
     RunResumed,
     Warned,
+    best_fields,
 )
 from tui_trainer.run.resume import Resume
 from tui_trainer.settings.schema import Settings, is_of_script
@@ -41,7 +42,6 @@ from tui_trainer.training.saving.interruptions import (
     wait_for_room,
 )
 from tui_trainer.training.saving.park import Parked
-from tui_trainer.training.saving.state import best_fields
 from tui_trainer.training.saving.writer import Item, in_order
 
 
@@ -67,9 +67,7 @@ def train(course: Course) -> Iterator[Item]:
             yield Warned(text=course.warnings.pop(0))
         if course.saver.is_due():
             yield from course.save_now()
-        yield from handle_commands(
-            course
-        )  # pause here, change the learning rate here, or raise Stopped or ParkRequested
+        yield from handle_commands(course)  # pause or change the rate here, or raise Stopped or ParkRequested
         if course.at_end_of_epoch():
             break
     if not course.is_reported():

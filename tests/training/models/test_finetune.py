@@ -182,7 +182,7 @@ def test_a_recorded_step_is_recorded_anew_when_other_layers_learn(tiny: Settings
         return step, step()
 
     parameters = list(course.model.parameters())
-    course.step.without_replay()
+    course.step._replayed = None
     course.step.graph = cuda_graph.Graph(course.step.learn, parameters, pytest.fail, record)
     for epoch in (1, 2):
         if epoch > 1:

@@ -154,9 +154,10 @@ def load_trained(folder: RunFolder, checkpoint: str | None = None, device: str |
         others = ", ".join(other for other in _there(folder) if other != name)
         hint = f"\nThe run has others, for --checkpoint: {others}." if others else ""
         raise CheckpointError(f"{error}{hint}") from error
-    if changes := trust.changes(saved.get("code") or {}, Admitted.find(settings).digests()):
+    code = Admitted.find(settings)
+    if changes := trust.changes(saved.get("code") or {}, code.digests()):
         raise CheckpointError("\n".join([*changes, "Bring back the code that the run has learned with."]))
-    let_in(admit_again(settings, (), changed=False))
+    let_in(admit_again(code, (), changed=False))
     if started is None:
         raise CheckpointError(f"The journal of {run} does not say what it has trained: it has no RunStarted.")
     model = _build(settings, started)

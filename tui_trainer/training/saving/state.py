@@ -190,16 +190,6 @@ def progress_of(saved: Checkpoint) -> Progress:
     )
 
 
-def best_fields(best: Evaluated | None) -> dict[str, Any]:
-    """The best validation as events have it: `best_epoch`, `best_loss`, `best_accuracy`, `best_scores`."""
-    return {
-        "best_epoch": best.epoch if best else None,
-        "best_loss": best.loss if best else None,
-        "best_accuracy": best.accuracy if best else None,
-        "best_scores": best.scores if best else {},
-    }
-
-
 def batch_size(saved: Checkpoint) -> int:
     """The batch size of the run, by which its place in the epoch is counted; 0 when it cannot be told."""
     try:

@@ -78,8 +78,6 @@ class AtOnce:
 class LeftToScaler(AtOnce):
     """With fp16's loss scale: the loss is checked, gradients that overflow are the scaler's own business."""
 
-    defers = True
-
     def gradients(self, loss: float | Tensor, deferred: Sequence[Product]) -> None:
         """Nothing: the scaler leaves a step out whose gradients are not finite, and halves its scale."""
 

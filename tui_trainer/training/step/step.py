@@ -99,10 +99,6 @@ class Step:
                 if parameter.requires_grad:  # its one kernel wants a momentum of all or none; the first adds to 0
                     self._optimizer.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
 
-    def without_replay(self) -> None:
-        """Take every step by autograd from here on."""
-        self._replayed = None
-
     def __call__(self, X: Tensor, y: Tensor, batch: int) -> float | Tensor:
         """The loss of batch number `batch` (from 1) of an epoch; weights are updated when a group is whole.
 
